@@ -1,0 +1,43 @@
+"""The one place that joins or starts a Ray cluster. Stages say `with cluster(...)` and use Ray inside."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+import ray
+from pydantic import Field
+
+from prodcat.config import Config
+
+
+class ClusterConfig(Config):
+    """What a local Ray may take when there is no cluster to join. Ignored inside a job or with RAY_ADDRESS set."""
+
+    num_cpus: int = Field(2, ge=1, description="logical CPUs of the local Ray")
+    object_store_gb: float = Field(1.0, gt=0, description="object store of the local Ray, GB")
+
+
+@contextlib.contextmanager
+def cluster(config: ClusterConfig) -> Iterator[None]:
+    """Join the cluster this process belongs to (a job, RAY_ADDRESS, or one already joined), else start a bounded local one and stop it at the end."""
+    if ray.is_initialized():
+        yield
+        return
+    # Ray Data's own bars redraw a terminal line many times a second; prodcat prints its own progress.
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    joined = bool(os.environ.get("RAY_ADDRESS"))
+    if joined:
+        ray.init(address="auto", logging_level=logging.WARNING)
+    else:
+        ray.init(
+            address="local",
+            num_cpus=config.num_cpus,
+            object_store_memory=int(config.object_store_gb * 1e9),
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()

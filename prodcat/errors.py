@@ -1,0 +1,58 @@
+"""Every error that prodcat raises on purpose. Each message names the thing (file, row, key, category), what was expected, and the remedy.
+
+ProdcatError
+ +-- ConfigError      a YAML file or a --set names an unknown key, or a value that does not fit
+ +-- ContractError    a table does not have the columns its stage promises
+ +-- TaxonomyError    a category tree that cannot be: empty names, two ids for one path, an unknown path
+ +-- ImageError       bytes that are no usable image; `reason` is a short code, the same in tables and HTTP answers
+ +-- FeedError        a feed, file or catalog folder that cannot be read at all (a bad row is no error: it is rejected into a table)
+ +-- EncoderError     weights that cannot be had, loaded or trusted
+ +-- TrainingError    a training set that cannot be trained on
+ +-- BundleError      a bundle that is incomplete, changed, or made with other encoders
+"""
+
+
+class ProdcatError(Exception):
+    """The root: `except ProdcatError` catches everything a user can act on, and nothing else."""
+
+
+class ConfigError(ProdcatError):
+    """A configuration file or override that does not fit."""
+
+
+class ContractError(ProdcatError):
+    """A table that does not match its schema in contracts.py."""
+
+
+class TaxonomyError(ProdcatError):
+    """A category tree, or a path into it, that cannot be."""
+
+
+class ImageError(ProdcatError):
+    """Bytes that are no usable image.
+
+    Args:
+        reason: one of images.REASONS; stable, meant for tables and metrics.
+        detail: what was found and what is allowed, for a person.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class FeedError(ProdcatError):
+    """A feed or catalog folder that cannot be read at all."""
+
+
+class EncoderError(ProdcatError):
+    """Weights that cannot be had, loaded or trusted."""
+
+
+class TrainingError(ProdcatError):
+    """A training set that cannot be trained on."""
+
+
+class BundleError(ProdcatError):
+    """A bundle that is incomplete, changed, or made with other encoders."""

@@ -1,0 +1,246 @@
+"""The category tree: names, stable ids, and the arrays that masks, losses and decoders are made of. Knows no model and no table.
+
+Words: a category is a node; the root is not one. Levels count from 1 under the root. A path is written "Footwear > Shoes > Casual Shoes".
+Depth may be ragged: a leaf may sit at any level.
+
+Order: nodes stand level by level; within a level, children of one parent stand together, by name. So the nodes of a level are one slice (the
+columns of that level's head) and siblings are one slice (the support of one softmax). The order depends on the tree alone, not on the order in
+which labels were met.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from prodcat.errors import TaxonomyError
+
+SEPARATOR = " > "
+CategoryPath = tuple[str, ...]
+
+# "166 - Apparel & Accessories > Clothing" (Google) and "gid://shopify/TaxonomyCategory/aa-1 : Apparel > Clothing" (Shopify).
+_LEADING_ID = re.compile(r"^(?:(?P<google>\d+)\s+-\s+|(?P<shopify>gid://\S+)\s+:\s+)(?P<path>.+)$")
+
+
+def parse_path(text: str) -> CategoryPath:
+    """ "A > B > C" -> ("A", "B", "C"). Raises TaxonomyError for an empty name."""
+    path = tuple(name.strip() for name in text.split(">"))
+    _check(path)
+    return path
+
+
+def format_path(path: Sequence[str]) -> str:
+    return SEPARATOR.join(path)
+
+
+def _check(path: Sequence[str]) -> None:
+    if not path or any(not name or ">" in name for name in path):
+        raise TaxonomyError(f"category path {list(path)!r}: every level needs a name without '>'; null levels are left out, not written as empty names")
+
+
+def category_id(path: Sequence[str]) -> str:
+    """The id of a category that came without one: 12 hex digits of the SHA-256 of its path, so the same in every run and on every machine."""
+    return hashlib.sha256(format_path(path).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    id: str
+    path: CategoryPath
+
+    @property
+    def name(self) -> str:
+        return self.path[-1]
+
+    @property
+    def level(self) -> int:
+        return len(self.path)
+
+    def __str__(self) -> str:
+        return format_path(self.path)
+
+
+class Taxonomy:
+    """An immutable tree of categories. N categories, deepest level D.
+
+    Args:
+        paths: category paths; missing ancestors are added.
+        ids: path -> id for categories that come with one (Google's, Shopify's); the others get `category_id(path)`.
+
+    Raises:
+        TaxonomyError: no path at all, an empty name, or one id for two paths.
+    """
+
+    def __init__(self, paths: Iterable[Sequence[str]], ids: dict[CategoryPath, str] | None = None) -> None:
+        known: set[CategoryPath] = set()
+        for given in paths:
+            path = tuple(given)
+            _check(path)
+            known.update(path[: level + 1] for level in range(len(path)))
+        if not known:
+            raise TaxonomyError("a taxonomy needs at least one category: the catalog has no labelled product and no category file was given")
+        given_ids = ids or {}
+        # Sorting by (level, parent's path, name) puts levels, then siblings, together.
+        ordered = sorted(known, key=lambda path: (len(path), path))
+        self.categories: tuple[Category, ...] = tuple(Category(given_ids.get(path) or category_id(path), path) for path in ordered)
+        self._index_of_path: dict[CategoryPath, int] = {category.path: i for i, category in enumerate(self.categories)}
+        self._index_of_id: dict[str, int] = {category.id: i for i, category in enumerate(self.categories)}
+        if len(self._index_of_id) != len(self.categories):
+            seen: dict[str, Category] = {}
+            for category in self.categories:
+                if category.id in seen:
+                    raise TaxonomyError(f"id {category.id!r} stands for both {str(seen[category.id])!r} and {str(category)!r}: ids must be unique")
+                seen[category.id] = category
+
+    # ---- from and to files -------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_labels(cls, labels: Iterable[Sequence[str] | None]) -> "Taxonomy":
+        """From the label paths of products; None (an unlabelled product) and empty paths add nothing."""
+        return cls({tuple(path) for path in labels if path})
+
+    @classmethod
+    def from_lines(cls, lines: Iterable[str], source: str = "taxonomy") -> "Taxonomy":
+        """From lines "A > B > C", with or without a leading id as Google and Shopify publish theirs. Blank lines and lines with # are skipped."""
+        paths: list[CategoryPath] = []
+        ids: dict[CategoryPath, str] = {}
+        for number, line in enumerate(lines, 1):
+            text = line.strip().removeprefix("\ufeff")
+            if not text or text.startswith("#"):
+                continue
+            match = _LEADING_ID.match(text)
+            try:
+                path = parse_path(match["path"] if match else text)
+            except TaxonomyError as error:
+                raise TaxonomyError(f"{source}, line {number}: {error}") from None
+            paths.append(path)
+            if match:
+                identifier = match["google"] or match["shopify"]
+                if ids.setdefault(path, identifier) != identifier:
+                    raise TaxonomyError(f"{source}, line {number}: {format_path(path)!r} has the ids {ids[path]!r} and {identifier!r}")
+        return cls(paths, ids)
+
+    def save(self, path: str | Path) -> None:
+        """As JSON: {"hash": ..., "categories": [{"id": ..., "path": [...]}, ...]}."""
+        document = {"hash": self.hash, "categories": [{"id": c.id, "path": list(c.path)} for c in self.categories]}
+        Path(path).write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Taxonomy":
+        try:
+            document = json.loads(Path(path).read_text(encoding="utf-8"))
+            entries = [(tuple(entry["path"]), entry["id"]) for entry in document["categories"]]
+            stored = document["hash"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TaxonomyError(f"{path}: not a taxonomy file ({error!r}); write one with Taxonomy.save") from error
+        tree = cls([path for path, _ in entries], dict(entries))
+        if tree.hash != stored:
+            raise TaxonomyError(f"{path}: its content has hash {tree.hash}, the file says {stored}; it was edited by hand or damaged")
+        return tree
+
+    # ---- names -------------------------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.categories)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Taxonomy) and self.hash == other.hash
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def __repr__(self) -> str:
+        return f"Taxonomy({len(self)} categories, {self.depth} levels, {int(self.is_leaf.sum())} leaves, {self.hash[:12]})"
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 over ids and paths, in order: equal for equal trees, whatever they were built from."""
+        text = "\n".join(f"{category.id}\t{format_path(category.path)}" for category in self.categories)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def index(self, path: Sequence[str]) -> int:
+        """Node index of a path. Raises TaxonomyError for one that is not in the tree."""
+        try:
+            return self._index_of_path[tuple(path)]
+        except KeyError:
+            raise TaxonomyError(f"category {format_path(path)!r} is not in the tree ({len(self)} categories, hash {self.hash[:12]})") from None
+
+    def index_of_id(self, identifier: str) -> int:
+        try:
+            return self._index_of_id[identifier]
+        except KeyError:
+            raise TaxonomyError(f"category id {identifier!r} is not in the tree (hash {self.hash[:12]})") from None
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._index_of_path
+
+    def children(self, path: Sequence[str] = ()) -> tuple[Category, ...]:
+        """Children of a category, or the first level for the empty path."""
+        parent = self.index(path) if path else -1
+        return tuple(self.categories[i] for i in np.flatnonzero(self.parents == parent))
+
+    # ---- arrays ------------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def depth(self) -> int:
+        return self.categories[-1].level
+
+    @cached_property
+    def parents(self) -> np.ndarray:
+        """int32 [N]: index of each node's parent; -1 on the first level."""
+        return np.array([self._index_of_path[c.path[:-1]] if c.level > 1 else -1 for c in self.categories], dtype=np.int32)
+
+    @cached_property
+    def levels(self) -> np.ndarray:
+        """int32 [N]: level of each node, from 1."""
+        return np.array([c.level for c in self.categories], dtype=np.int32)
+
+    @cached_property
+    def is_leaf(self) -> np.ndarray:
+        """bool [N]."""
+        leaf = np.ones(len(self), dtype=bool)
+        leaf[self.parents[self.parents >= 0]] = False
+        return leaf
+
+    @cached_property
+    def level_slices(self) -> tuple[slice, ...]:
+        """The columns of each level's head: level_slices[n - 1] are the nodes of level n."""
+        bounds = np.searchsorted(self.levels, np.arange(1, self.depth + 2))
+        return tuple(slice(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+
+    @cached_property
+    def sibling_starts(self) -> np.ndarray:
+        """int32 [G]: first node of each group of siblings, in node order; group g ends where g + 1 begins."""
+        return np.flatnonzero(np.diff(self.parents, prepend=-2)).astype(np.int32)
+
+    @cached_property
+    def sibling_groups(self) -> np.ndarray:
+        """int32 [N]: the group of siblings each node belongs to."""
+        group = np.zeros(len(self), dtype=np.int32)
+        group[self.sibling_starts[1:]] = 1
+        return np.cumsum(group).astype(np.int32)
+
+    @cached_property
+    def path_indices(self) -> np.ndarray:
+        """int32 [N, D]: row i holds the nodes from level 1 down to node i, then -1."""
+        table = np.full((len(self), self.depth), -1, dtype=np.int32)
+        for i, category in enumerate(self.categories):
+            table[i, : category.level] = [self._index_of_path[category.path[: level + 1]] for level in range(category.level)]
+        return table
+
+    def children_mask(self, node: int) -> np.ndarray:
+        """bool [N]: the children of `node`; of the root for -1. This is the dynamic mask of the level below."""
+        return self.parents == node
+
+    def targets(self, labels: Sequence[Sequence[str] | None]) -> np.ndarray:
+        """Label paths -> int32 [n, D] node indices; -1 at levels that are not labelled (also everywhere for None)."""
+        table = np.full((len(labels), self.depth), -1, dtype=np.int32)
+        for row, path in enumerate(labels):
+            if path:
+                table[row] = self.path_indices[self.index(path)]
+        return table
