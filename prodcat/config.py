@@ -27,7 +27,7 @@ C = TypeVar("C", bound=Config)
 def profile_path(name: str) -> Path:
     """A path as it is, or the place of a shipped profile ("offline", "hub")."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
     # The job configurations are the profiles: one YAML per profile, whether used by a job or by the command line.
     shipped = Path(str(resources.files("ray_jobs"))) / "configs"
@@ -108,6 +108,8 @@ def _known_keys(kind: type[BaseModel], location: Sequence[Any]) -> list[str]:
     """Field names of the model that stands at `location` inside `kind`; empty where that is not one model."""
     model: Any = kind
     for part in location:
+        if isinstance(part, int):
+            continue  # a place in a list: `model` is the class of its items already
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             return []
         field = model.model_fields.get(str(part))

@@ -105,7 +105,7 @@ def enforce(table: pa.Table, schema: pa.Schema, stage: str) -> pa.Table:
         column = table.column(field.name)
         try:
             columns.append(column.cast(field.type))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        except pa.ArrowException as error:
             raise ContractError(f"{stage}: column {field.name!r} is {column.type}, expected {field.type}: {error}") from error
         if not field.nullable and column.null_count:
             raise ContractError(f"{stage}: column {field.name!r} has {column.null_count} nulls and may have none")
@@ -144,5 +144,17 @@ def products_of(table: pa.Table | pa.RecordBatch) -> Iterator[Product]:
 
 
 def rows_to_table(rows: Iterable[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Dicts -> a table of exactly this schema; for stages that make rows one by one."""
-    return pa.Table.from_pylist(list(rows), schema=schema)
+    """Dicts -> a table of exactly this schema; for stages that make rows one by one. A key that a row lacks is null.
+
+    Raises:
+        ContractError: a row has an unknown key (pyarrow would drop it silently), a value does not fit, or a null stands where none may.
+    """
+    listed = list(rows)
+    unknown = sorted({key for row in listed for key in row} - set(schema.names))
+    if unknown:
+        raise ContractError(f"rows have the unknown keys {unknown}; expected are {schema.names}")
+    try:
+        table = pa.Table.from_pylist(listed, schema=schema)
+    except (pa.ArrowException, OverflowError) as error:
+        raise ContractError(f"rows do not fit the schema {schema.names}: {error}") from error
+    return enforce(table, schema, "rows")

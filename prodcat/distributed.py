@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import ray
+import ray.data
 from pydantic import Field
 
 from prodcat.config import Config
@@ -24,11 +25,8 @@ def cluster(config: ClusterConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Ray Data's own bars redraw a terminal line many times a second; prodcat prints its own progress.
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    joined = bool(os.environ.get("RAY_ADDRESS"))
-    if joined:
-        ray.init(address="auto", logging_level=logging.WARNING)
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(address="auto", logging_level=logging.WARNING, log_to_driver=False)
     else:
         ray.init(
             address="local",
@@ -36,7 +34,12 @@ def cluster(config: ClusterConfig) -> Iterator[None]:
             object_store_memory=int(config.object_store_gb * 1e9),
             include_dashboard=False,
             logging_level=logging.WARNING,
+            # Workers' own lines stay in Ray's session folder; their errors come back as exceptions, their progress through prodcat.
+            log_to_driver=False,
         )
+    # Ray Data's bars redraw a terminal line many times a second; prodcat prints its own progress.
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
         yield
     finally:

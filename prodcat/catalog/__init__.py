@@ -1,0 +1,6 @@
+"""From feeds to PRODUCTS: files in many formats -> checked products, named rejections, near-duplicate groups and a stable split.
+
+The order of the work: feeds/ (a file -> raw rows), mapping.py (which column is what), records.py (raw row -> Product or rejection), duplicates.py
+(groups), splits.py (train, validation, test), store.py (the folder on disk), ingest.py (all of it in one process), distributed.py (the same on Ray).
+demo.py writes feeds to try it on. This package knows no encoder and no model.
+"""

@@ -1,0 +1,178 @@
+"""The unit of ingestion: a run of raw rows of one feed -> a file of products, a file of rejections, and the little that is needed about all of them.
+
+`plan` finds the feeds, `read` cuts them into chunks, `transform` does the work of one chunk. All three are pure of Ray: ingest.py calls them in turn,
+distributed.py spreads them, and the files are the same.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from prodcat.catalog.duplicates import DuplicateConfig
+from prodcat.catalog.feeds import registry
+from prodcat.catalog.feeds.location import Location
+from prodcat.catalog.feeds.reader import FeedPart, RawRow
+from prodcat.catalog.mapping import FeedMapping, is_mapping, mapping_beside
+from prodcat.catalog.pictures import PictureConfig
+from prodcat.catalog.records import Record, RecordMaker, Rejection
+from prodcat.catalog.splits import SplitConfig
+from prodcat.config import Config
+from prodcat.contracts import PRODUCTS, REJECTED, enforce, rows_to_table
+from prodcat.errors import FeedError
+from prodcat.taxonomy import Taxonomy
+
+# What the whole run must know about every product; kept in memory, so no image and no text but the title's key.
+INDEX = pa.schema(
+    [
+        *(PRODUCTS.field(name) for name in ("key", "platform", "path", "title_key", "image_hash", "digest", "image_problem", "source", "row")),
+        pa.field("thumbnail", pa.binary(), metadata={"description": "duplicates.thumbnail; null without image"}),
+    ]
+)
+
+
+class IngestConfig(Config):
+    """How feeds become a catalog."""
+
+    pictures: PictureConfig = Field(PictureConfig(), description="what is kept of images")
+    duplicates: DuplicateConfig = Field(DuplicateConfig(), description="what counts as a near-duplicate")
+    splits: SplitConfig = Field(SplitConfig(), description="shares and seed")
+    chunk_rows: int = Field(1000, ge=1, description="rows a task, and a file")
+    chunk_mb: int = Field(64, ge=1, description="a chunk of images ends earlier, at this many megabytes as they stand in the feed")
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    location: Location
+    mapping: FeedMapping
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be read, in source order; `skipped` files in the folders are no feeds."""
+
+    parts: tuple[tuple[Feed, FeedPart], ...]
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Raw rows of one part; `order` is (part, chunk), the place in source order."""
+
+    order: tuple[int, int]
+    feed: Feed
+    rows: list[RawRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a chunk. `columns_seen` serves to tell a mapped column that no row has."""
+
+    order: tuple[int, int]
+    source: str
+    index: pa.Table
+    rejected: dict[str, int]
+    columns_seen: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def rows(self) -> int:
+        return int(self.index.num_rows) + sum(self.rejected.values())
+
+
+def plan(sources: Sequence[str], mapping: FeedMapping | None) -> Plan:
+    """Files and folders -> parts to read.
+
+    Args:
+        sources: paths or URIs; a folder stands for all feed files in it and below, sorted.
+        mapping: for all feeds; None: each takes the one beside it.
+
+    Raises:
+        FeedError: a source does not exist, a file has no known suffix, a mapped column is missing, or there is no feed at all.
+        ConfigError: a mapping file does not fit.
+    """
+    found: dict[str, Location] = {}
+    skipped = 0
+    for source in sources:
+        location = Location(source.rstrip("/") or source)
+        info = location.info()
+        if info.is_file:
+            registry.reader_of(location)
+            found.setdefault(location.path, location)
+            continue
+        if info.type.name != "Directory":
+            raise FeedError(f"{source}: no such file or folder; give a feed ({', '.join(sorted(registry.SUFFIXES))}) or a folder of feeds")
+        for file in location.files_below():
+            if file.suffix in registry.SUFFIXES:
+                found.setdefault(file.path, file)
+            elif not is_mapping(file):
+                skipped += 1
+    if not found:
+        raise FeedError(f"no feed in {list(sources)}: files that end in {', '.join(sorted(registry.SUFFIXES))} are looked for, each also with .gz")
+    parts: list[tuple[Feed, FeedPart]] = []
+    for location in found.values():
+        feed = Feed(location, mapping if mapping is not None else mapping_beside(location))
+        columns = registry.columns(location, feed.mapping.read_options)
+        if columns is not None:
+            feed.mapping.check(location.source, columns)
+        parts.extend((feed, part) for part in registry.parts(location))
+    return Plan(tuple(parts), skipped)
+
+
+def read(number: int, feed: Feed, part: FeedPart, config: IngestConfig) -> Iterator[Chunk]:
+    """Chunks of one part, in order. `number` is the part's place in the plan."""
+    rows: list[RawRow] = []
+    size, chunk = 0, 0
+    for raw in registry.rows(feed.location, part, feed.mapping.read_options):
+        rows.append(raw)
+        size += _image_size(raw, feed.mapping.image)
+        if len(rows) >= config.chunk_rows or size >= config.chunk_mb * 1_000_000:
+            yield Chunk((number, chunk), feed, rows)
+            rows, size, chunk = [], 0, chunk + 1
+    if rows:
+        yield Chunk((number, chunk), feed, rows)
+
+
+def _image_size(raw: RawRow, column: str | None) -> int:
+    cell: Any = raw.values.get(column) if raw.values is not None and column is not None else None
+    if isinstance(cell, dict):
+        cell = cell.get("bytes")
+    return len(cell) if isinstance(cell, bytes | str) else 0
+
+
+def transform(chunk: Chunk, folder: Path, config: IngestConfig, taxonomy: Taxonomy | None) -> Outcome:
+    """Makes products and rejections of a chunk and writes them below `folder`."""
+    source = chunk.feed.location.source
+    maker = RecordMaker(chunk.feed.location, chunk.feed.mapping, config.pictures, taxonomy)
+    records: list[Record] = []
+    rejections: list[Rejection] = []
+    for raw in chunk.rows:
+        made = maker.make(raw)
+        if isinstance(made, Record):
+            records.append(made)
+        else:
+            rejections.append(made)
+    products = enforce(rows_to_table((record.as_row(source) for record in records), PRODUCTS), PRODUCTS, "ingest")
+    if records:
+        write_part(products, folder / "products", chunk.order)
+    if rejections:
+        rejected = rows_to_table((rejection.as_row(source) for rejection in rejections), REJECTED)
+        write_part(enforce(rejected, REJECTED, "ingest"), folder / "rejected", chunk.order)
+    reasons: dict[str, int] = {}
+    for rejection in rejections:
+        reasons[rejection.reason] = reasons.get(rejection.reason, 0) + 1
+    thumbnails = pa.array([record.thumbnail for record in records], pa.binary())
+    index = products.select(INDEX.names[:-1]).append_column(INDEX.field("thumbnail"), thumbnails)
+    seen = frozenset(name for raw in chunk.rows if raw.values is not None for name in raw.values)
+    return Outcome(chunk.order, source, index, reasons, seen)
+
+
+def part_file(folder: Path, order: tuple[int, int]) -> Path:
+    return folder / f"part-{order[0]:06d}-{order[1]:06d}.parquet"
+
+
+def write_part(table: pa.Table, folder: Path, order: tuple[int, int]) -> None:
+    pq.write_table(table, part_file(folder, order), compression="zstd")

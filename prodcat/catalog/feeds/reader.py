@@ -1,0 +1,68 @@
+"""What every feed format offers, and the raw row it yields. Knows neither products nor mappings beyond how a file is to be read.
+
+A format never gives up on a whole run: what it cannot read leaves as a RawRow with a problem, so that every row of a feed leaves exactly once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from pydantic import Field
+
+from prodcat.catalog.feeds.location import Location
+from prodcat.config import Config
+
+
+class RawRow(NamedTuple):
+    """One row as it stood in the file: its values, or the problem that kept them from being read. A tuple, as it travels between processes often.
+
+    Args:
+        row: from 1; a header line and blank lines do not count.
+        values: column -> value; None if there is a problem.
+        problem: (reason, detail): a stable short code and a sentence for a person.
+        text: for a problem: the line as it stood, as far as it could be read.
+    """
+
+    row: int
+    values: dict[str, Any] | None = None
+    problem: tuple[str, str] | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPart:
+    """A piece of a feed that can be read without the others.
+
+    Args:
+        first_row: number of its first row in the whole feed.
+        row_groups: (start, stop) of the row groups of a Parquet file; None for formats that are read from start to end.
+    """
+
+    first_row: int = 1
+    row_groups: tuple[int, int] | None = None
+
+
+class ReadOptions(Config):
+    """How the bytes of a text feed become rows. Formats that say it themselves (Parquet, JSON) ignore it."""
+
+    delimiter: str | None = Field(None, min_length=1, max_length=1, description="between fields; null: ',' in .csv, tab in .tsv and .txt")
+    encoding: str = Field("utf-8", description="of text feeds; a byte order mark is understood")
+    header: tuple[str, ...] | None = Field(None, description="names of the columns of a feed that has no header line")
+
+
+class FeedReader(Protocol):
+    """One format."""
+
+    suffixes: tuple[str, ...]
+
+    def columns(self, feed: Location, options: ReadOptions) -> list[str] | None:
+        """Column names, or None for formats whose rows each name their own. Raises OSError or a pyarrow error for a file that cannot be opened."""
+        ...
+
+    def parts(self, feed: Location) -> list[FeedPart]:
+        """Pieces to be read side by side, in order. Raises as `columns` does."""
+        ...
+
+    def rows(self, feed: Location, part: FeedPart, options: ReadOptions) -> Iterator[RawRow]:
+        """The rows of a part, in order, in bounded memory unless the format forbids it."""
+        ...

@@ -1,0 +1,148 @@
+"""The catalog's folder on disk: what ingestion wrote, as tables. Reads and publishes; decides nothing.
+
+catalog.json            digest, counts, configuration; written last, so a folder without it is no catalog
+taxonomy.json           the tree (none if no product is labelled and no tree was given)
+products/part-*.parquet PRODUCTS, in source order
+rejected/part-*.parquet REJECTED
+splits.parquet          SPLITS, oldest product first (not in the order of products: join by key)
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prodcat.contracts import PRODUCTS, REJECTED, SPLITS
+from prodcat.errors import FeedError
+from prodcat.taxonomy import Taxonomy
+
+FORMAT = 1
+_INCOMING = ".incoming"
+_PARTS = ("products", "rejected", "splits.parquet", "taxonomy.json")
+
+
+class Catalog:
+    """A catalog folder. Open it with `Catalog.open`."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self._manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Catalog":
+        """Raises FeedError if the folder is missing or is no catalog."""
+        folder = Path(path)
+        if not folder.is_dir():
+            raise FeedError(f"{folder}: no such catalog folder; make one with `prodcat ingest SOURCE --out {folder}`")
+        try:
+            manifest = json.loads((folder / "catalog.json").read_text(encoding="utf-8"))
+            if manifest["format"] != FORMAT:
+                raise FeedError(f"{folder}: catalog format {manifest['format']}, this version reads {FORMAT}; ingest the feeds again")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FeedError(f"{folder}: no readable catalog.json ({error}); an ingestion was cut off, or this is no catalog: ingest again") from error
+        missing = [name for name in manifest["files"] if not (folder / name).is_file()]
+        if missing:
+            raise FeedError(f"{folder}: the files {missing[:5]} are missing; ingest the feeds again")
+        return cls(folder, manifest)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over keys, content digests and labels: equal for equal content, whatever files it came from."""
+        return str(self._manifest["digest"])
+
+    @cached_property
+    def taxonomy(self) -> Taxonomy | None:
+        """The category tree; None if no product is labelled and none was given."""
+        return Taxonomy.load(self.path / "taxonomy.json") if "taxonomy.json" in self._manifest["files"] else None
+
+    def summary(self) -> dict[str, Any]:
+        """The IngestSummary's fields."""
+        return dict(self._manifest["summary"])
+
+    def product_files(self) -> list[str]:
+        """Parquet files of PRODUCTS, in source order."""
+        return [str(self.path / name) for name in self._manifest["files"] if name.startswith("products/")]
+
+    def products(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """PRODUCTS, or some of its columns, in source order."""
+        return self._read(self.product_files(), PRODUCTS, columns)
+
+    def splits(self) -> pa.Table:
+        """SPLITS: one row a product, oldest product first; join by key."""
+        return self._read([str(self.path / "splits.parquet")], SPLITS, None)
+
+    def rejected(self) -> pa.Table:
+        """REJECTED, in source order."""
+        return self._read([str(self.path / name) for name in self._manifest["files"] if name.startswith("rejected/")], REJECTED, None)
+
+    @staticmethod
+    def _read(files: Sequence[str], schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
+        wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+        try:
+            tables = [pq.read_table(file, columns=wanted.names, partitioning=None) for file in files]
+        except (OSError, pa.ArrowException) as error:
+            raise FeedError(f"a file of the catalog is damaged ({error}); ingest the feeds again") from error
+        return pa.concat_tables([table.cast(wanted) for table in tables]) if tables else wanted.empty_table()
+
+
+def earlier_splits(out: Path) -> list[tuple[str, str, str]]:
+    """(key, group, split) of the catalog that lies in `out`, oldest first; empty if there is none.
+
+    Raises:
+        FeedError: `out` holds something that is no catalog; nothing is to be written there.
+    """
+    if out.exists() and not out.is_dir():
+        raise FeedError(f"{out}: is a file; name a folder for the catalog")
+    # An ingestion that was cut off while publishing leaves no catalog.json; its splits are still to be kept.
+    for splits in (out / "splits.parquet", out / _INCOMING / "splits.parquet"):
+        if splits.is_file():
+            columns = pq.read_table(splits).to_pydict()
+            return list(zip(columns["key"], columns["group"], columns["split"], strict=True))
+    foreign = [entry.name for entry in out.iterdir() if entry.name != _INCOMING] if out.is_dir() else []
+    if foreign:
+        raise FeedError(f"{out}: holds {sorted(foreign)[:5]} and is no catalog; choose a new or empty folder, so that nothing is overwritten")
+    return []
+
+
+def begin(out: Path) -> Path:
+    """An empty folder inside `out` where the next catalog is put together; the present one stays readable meanwhile."""
+    incoming = out / _INCOMING
+    if incoming.exists():
+        shutil.rmtree(incoming)
+    (incoming / "products").mkdir(parents=True)
+    (incoming / "rejected").mkdir()
+    return incoming
+
+
+def publish(out: Path, taxonomy: Taxonomy | None, splits: pa.Table, digest: str, summary: dict[str, Any], config: dict[str, Any]) -> None:
+    """What `begin` gave becomes the catalog in `out`."""
+    incoming = out / _INCOMING
+    pq.write_table(splits, incoming / "splits.parquet")
+    if taxonomy is not None:
+        taxonomy.save(incoming / "taxonomy.json")
+    files = sorted(str(file.relative_to(incoming)) for file in incoming.rglob("*") if file.is_file())
+    manifest = {"format": FORMAT, "digest": digest, "files": files, "summary": summary, "config": config}
+    (incoming / "catalog.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    # The old manifest goes first and the new one comes last: at no moment does a manifest name the other's files.
+    (out / "catalog.json").unlink(missing_ok=True)
+    for name in _PARTS:
+        if (out / name).is_dir():
+            shutil.rmtree(out / name)
+        else:
+            (out / name).unlink(missing_ok=True)
+        if (incoming / name).exists():
+            (incoming / name).rename(out / name)
+    (incoming / "catalog.json").rename(out / "catalog.json")
+    incoming.rmdir()
+
+
+def abandon(out: Path) -> None:
+    """The run failed: what `begin` made is removed, the catalog in `out` stays as it was."""
+    shutil.rmtree(out / _INCOMING, ignore_errors=True)
+    if out.is_dir() and not any(out.iterdir()):
+        out.rmdir()

@@ -1,0 +1,164 @@
+"""The command line: every command parses, calls one function, prints one summary. `prodcat --help` lists them."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prodcat import __version__
+from prodcat.errors import ProdcatError
+
+app = typer.Typer(
+    help="prodcat: products from many shops in one category tree, on Ray.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+# Arguments that several commands share.
+Sources = Annotated[list[str], typer.Argument(help="feeds (Parquet, CSV, JSON, JSON lines), folders of feeds, URIs, or one catalog folder")]
+BundleFolder = Annotated[Path, typer.Argument(help="bundle folder, as `fit` writes it to OUT/bundle")]
+Out = Annotated[Path, typer.Option("--out", help="folder to write to")]
+ConfigFile = Annotated[str | None, typer.Option("--config", help="YAML file (for fit: or the name of a shipped profile, offline or hub)")]
+Sets = Annotated[list[str], typer.Option("--set", help="key=value over the configuration, dotted keys; may be repeated")]
+Mapping = Annotated[str | None, typer.Option("--mapping", help="YAML file: which column is which field; default: FEED.mapping.yaml beside each feed")]
+TaxonomyFile = Annotated[str | None, typer.Option("--taxonomy", help="category tree: .json of prodcat, or lines 'A > B > C'")]
+AsJson = Annotated[bool, typer.Option("--json", help="print the summary as one line of JSON on standard output")]
+
+
+def _run(work: Callable[[Callable[[str], None]], dict[str, Any]], as_json: bool) -> None:
+    """Progress to standard error, the summary to standard output, a ProdcatError as one line and exit status 1."""
+    started = time.perf_counter()
+
+    def say(line: str) -> None:
+        print(f"{time.perf_counter() - started:7.1f} s  {line}", file=sys.stderr, flush=True)
+
+    try:
+        summary = work(say)
+    except ProdcatError as error:
+        print(f"prodcat: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False))
+        return
+    for name, value in summary.items():
+        print(f"{name}: {json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value}")
+
+
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="print the version")] = False) -> None:
+    if version:
+        print(f"prodcat {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Out = Path("runs/demo"),
+    products: Annotated[int, typer.Option(min=100, help="products to draw")] = 1500,
+    port: Annotated[int, typer.Option(help="HTTP port while the demo runs")] = 8000,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a catalog, fit a bundle on it, serve it, classify a product over HTTP, stop."""
+    from prodcat.demonstration import demonstrate
+
+    _run(lambda say: demonstrate(out, products=products, port=port, say=say), as_json)
+
+
+@app.command()
+def ingest(
+    sources: Sources,
+    out: Out,
+    mapping: Mapping = None,
+    taxonomy: TaxonomyFile = None,
+    config: ConfigFile = None,
+    sets: Sets = [],  # noqa: B006 - typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """Feeds into one catalog: products, rejections with reasons, near-duplicate groups, splits, the tree."""
+    from prodcat.commands import run_ingest
+
+    _run(lambda say: run_ingest(sources, out, config=config, sets=sets, mapping=mapping, taxonomy=taxonomy, say=say), as_json)
+
+
+@app.command()
+def fit(
+    sources: Sources,
+    out: Out,
+    mapping: Mapping = None,
+    taxonomy: TaxonomyFile = None,
+    config: ConfigFile = None,
+    sets: Sets = [],  # noqa: B006 - typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """Split, embed, train both stages, calibrate, choose the gate, write OUT/bundle and OUT/report. Goes on where a run was broken off.
+
+    Without --config: the profile `hub` where a model hub is reached, else `offline`.
+    """
+    from prodcat.commands import run_fit
+
+    _run(lambda say: run_fit(sources, out, config=config, sets=sets, mapping=mapping, taxonomy=taxonomy, say=say), as_json)
+
+
+@app.command()
+def evaluate(
+    bundle: BundleFolder,
+    sources: Sources,
+    out: Out,
+    mapping: Mapping = None,
+    config: ConfigFile = None,
+    sets: Sets = [],  # noqa: B006 - typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """Score a bundle on labelled products it has not seen: OUT/report.html and OUT/metrics.json."""
+    from prodcat.commands import run_evaluate
+
+    _run(lambda say: run_evaluate(bundle, sources, out, config=config, sets=sets, mapping=mapping, say=say), as_json)
+
+
+@app.command()
+def classify(
+    bundle: BundleFolder,
+    sources: Sources,
+    out: Out,
+    mapping: Mapping = None,
+    config: ConfigFile = None,
+    sets: Sets = [],  # noqa: B006 - typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """Answer every product of a catalog or feed: Parquet in OUT/answers."""
+    from prodcat.commands import run_classify
+
+    _run(lambda say: run_classify(bundle, sources, out, config=config, sets=sets, mapping=mapping, say=say), as_json)
+
+
+@app.command()
+def serve(
+    bundle: BundleFolder,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="HTTP port")] = 8000,
+) -> None:
+    """Serve a bundle on this machine until Ctrl-C. For a cluster: serve run serve_configs/prod.yaml."""
+    from prodcat.demonstration import serve_until_stopped
+
+    _run(lambda say: serve_until_stopped(bundle, host=host, port=port, say=say), as_json=False)
+
+
+@app.command()
+def doctor(bundle: Annotated[Path | None, typer.Option(help="also check this bundle")] = None) -> None:
+    """Check Ray, torch, GPU, encoders, ports and a bundle, and say what to do."""
+    from prodcat.checkup import checks
+
+    failed = False
+    for check in checks(bundle):
+        failed |= check.mark == "fail"
+        print(f"{check.mark:4}  {check.name}: {check.found}" + (f"\n      -> {check.remedy}" if check.remedy else ""))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,165 @@
+"""One function a verb: read the configuration, join the cluster, call the stage, return a summary. What the command line and the jobs have in common.
+
+Every function takes `say`, which is given lines of progress, and returns a dict that JSON can hold.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from prodcat.catalog.chunks import IngestConfig
+from prodcat.catalog.distributed import ingest
+from prodcat.catalog.feeds.location import Location
+from prodcat.catalog.mapping import FeedMapping, read_mapping
+from prodcat.catalog.store import Catalog
+from prodcat.config import Config, load
+from prodcat.distributed import ClusterConfig, cluster
+from prodcat.encoders.distributed import EmbedConfig, embed
+from prodcat.evaluating import EvaluateConfig, evaluate, open_or_ingest, summary_lines
+from prodcat.fitting import FitConfig, fit
+from prodcat.prediction.bundle import Bundle
+from prodcat.prediction.distributed import ClassifyConfig, classify
+from prodcat.taxonomy import Taxonomy
+
+Say = Callable[[str], None]
+
+
+class IngestJob(Config):
+    """Configuration of `ingest`."""
+
+    cluster: ClusterConfig = ClusterConfig()
+    ingest: IngestConfig = IngestConfig()
+
+
+class EmbedJob(IngestJob):
+    """Configuration of `embed`."""
+
+    embed: EmbedConfig = EmbedConfig()
+
+
+class ClassifyJob(IngestJob):
+    """Configuration of `classify`."""
+
+    classify: ClassifyConfig = ClassifyConfig()
+
+
+def default_profile() -> str:
+    """ "hub" where a model hub is reached, else "offline"."""
+    from prodcat.encoders.hub import reachable
+
+    return "hub" if reachable() else "offline"
+
+
+def run_ingest(
+    sources: Sequence[str], out: Path, *, config: str | None, sets: Sequence[str], mapping: str | None, taxonomy: str | None, say: Say
+) -> dict[str, Any]:
+    job = load(IngestJob, config, sets)
+    with cluster(job.cluster):
+        summary = ingest(sources, out, job.ingest, _mapping(mapping), taxonomy=_taxonomy(taxonomy), on_progress=say)
+    for line in summary.lines():
+        say(line)
+    return {"catalog": str(out), **asdict(summary)}
+
+
+def run_embed(catalog: Path, encoders: Sequence[str], out: Path, *, config: str | None, sets: Sequence[str], say: Say) -> dict[str, Any]:
+    """encoders: NAME=FOLDER, or the folder of a bundle, whose encoders are then all used."""
+    job = load(EmbedJob, config, sets)
+    folders: dict[str, Path] = {}
+    for entry in encoders:
+        name, equals, folder = entry.partition("=")
+        if equals:
+            folders[name] = Path(folder)
+        else:
+            folders.update({path.name: path for path in sorted((Bundle.open(entry).folder / "encoders").iterdir())})
+    opened = Catalog.open(catalog)
+    with cluster(job.cluster):
+        sets_made = embed(opened.product_files(), folders, out, job.embed, limits=job.ingest.pictures.limits, on_progress=_counted(say))
+    return {name: {"folder": str(made.folder), "dim": made.dim, "rows": made.rows, "new_rows": made.new_rows} for name, made in sets_made.items()}
+
+
+def run_fit(
+    sources: Sequence[str],
+    out: Path,
+    *,
+    config: str | None,
+    sets: Sequence[str],
+    mapping: str | None,
+    taxonomy: str | None,
+    say: Say,
+) -> dict[str, Any]:
+    """Fit a bundle and evaluate it on its own test split."""
+    started = time.perf_counter()
+    profile = config or default_profile()
+    settings = load(FitConfig, profile, sets)
+    say(f"profile: {profile}")
+    with cluster(settings.cluster):
+        bundle = fit(sources, out, settings, mapping=_mapping(mapping), taxonomy=_taxonomy(taxonomy), on_progress=say)
+        own = out / "catalog"
+        catalog = [str(own)] if own.exists() else list(sources)
+        judged = evaluate(
+            bundle.folder,
+            catalog,
+            out / "report",
+            EvaluateConfig(seed=settings.seed, classify=settings.classify, ingest=settings.ingest),
+            on_progress=say,
+        )
+    for line in summary_lines(judged.metrics):
+        say(line)
+    return {
+        "bundle": str(bundle.folder),
+        "version": bundle.version,
+        "report": str(judged.report),
+        "hierarchical": judged.metrics["hierarchical"],
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def run_evaluate(
+    bundle: Path, sources: Sequence[str], out: Path, *, config: str | None, sets: Sequence[str], mapping: str | None, say: Say
+) -> dict[str, Any]:
+    settings = load(EvaluateConfig, config, sets)
+    # Before Ray is started: a damaged bundle is said at once.
+    Bundle.open(bundle)
+    with cluster(settings.cluster):
+        judged = evaluate(bundle, sources, out, settings, mapping=_mapping(mapping), on_progress=say)
+    for line in summary_lines(judged.metrics):
+        say(line)
+    return {"report": str(judged.report), "metrics": str(out / "metrics.json"), "hierarchical": judged.metrics["hierarchical"]}
+
+
+def run_classify(
+    bundle: Path, sources: Sequence[str], out: Path, *, config: str | None, sets: Sequence[str], mapping: str | None, say: Say
+) -> dict[str, Any]:
+    """OUT/answers/predictions and OUT/answers/rejected; what was rejected while reading feeds stands in OUT/catalog/rejected."""
+    started = time.perf_counter()
+    job = load(ClassifyJob, config, sets)
+    Bundle.open(bundle)
+    with cluster(job.cluster):
+        catalog = open_or_ingest(sources, out / "catalog", job.ingest, _mapping(mapping), say)
+        done = classify(catalog.product_files(), bundle, out / "answers", job.classify, on_progress=say)
+    return {
+        "answers": str(out / "answers" / "predictions"),
+        "classified": sum(done.classified.values()),
+        "rejected": sum(done.rejected.values()),
+        "rejected_at_ingestion": catalog.rejected().num_rows,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def _mapping(path: str | None) -> FeedMapping | None:
+    return read_mapping(Location(path)) if path else None
+
+
+def _taxonomy(path: str | None) -> Taxonomy | None:
+    """From a file saved by Taxonomy.save (.json), or lines "A > B > C" as Google and Shopify publish theirs."""
+    if path is None:
+        return None
+    if path.endswith(".json"):
+        return Taxonomy.load(path)
+    return Taxonomy.from_lines(Path(path).read_text(encoding="utf-8").splitlines(), source=path)
+
+
+def _counted(say: Say) -> Callable[[str, int, int], None]:
+    return lambda name, done, to_do: say(f"features {name}: {done:,} of {to_do:,}")

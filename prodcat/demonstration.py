@@ -1,0 +1,88 @@
+"""`prodcat demo` and `prodcat serve`: the whole path on a drawn catalog, and a bundle served from this machine until it is told to stop."""
+
+import base64
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow.parquet as pq
+
+from prodcat.catalog.demo import write_demo
+from prodcat.catalog.store import Catalog
+from prodcat.commands import run_fit
+from prodcat.distributed import ClusterConfig, cluster
+from prodcat.prediction.bundle import Bundle
+from prodcat.serving.deployment import run_local
+
+Say = Callable[[str], None]
+
+
+def demonstrate(out: Path, *, products: int, port: int, say: Say) -> dict[str, Any]:
+    """Draw feeds, fit, serve, classify one test product over HTTP, stop everything."""
+    feeds = out / "feeds"
+    if not feeds.exists():
+        say(f"drawing {products:,} products of 4 shops")
+        write_demo(feeds, products=products, seed=0)
+    sources = [str(feeds)]
+    with cluster(ClusterConfig()):
+        fitted = run_fit(sources, out, config="offline", sets=DEMO_SETS, mapping=None, taxonomy=None, say=say)
+        product = _example(Catalog.open(out / "catalog"))
+        say("starting both stages on Ray Serve")
+        with run_local(Path(fitted["bundle"]), port=port) as url:
+            request = {"title": product["title"], "platform": product["platform"], "image": base64.b64encode(product["image"]).decode()}
+            answer = httpx.post(f"{url}/v1/classify", json=request, timeout=60).raise_for_status().json()
+            alone = {"platform": product["platform"], "image": request["image"]}
+            by_image = httpx.post(f"{url}/v1/classify", json=alone, timeout=60).raise_for_status().json()
+    say(f"POST /v1/classify  title {product['title']!r} and its image")
+    say(f"  -> {' > '.join(answer['path'])}  (stage {answer['stage']}, confidence {answer['confidences'][-1]['confidence']:.3f})")
+    say("POST /v1/classify  the image alone")
+    say(f"  -> {' > '.join(by_image['path'])}  (stage {by_image['stage']}, confidence {by_image['confidences'][-1]['confidence']:.3f})")
+    say("everything is stopped; nothing was left running")
+    return {
+        "answer": answer,
+        "report": fitted["report"],
+        "bundle": fitted["bundle"],
+        "serve it": f".venv/bin/prodcat serve {fitted['bundle']}",
+        "your own feed": ".venv/bin/prodcat fit FEED.csv --mapping FEED.mapping.yaml --out runs/mine   (README: Your own catalog)",
+    }
+
+
+# Minutes, not hours: the drawn images are small and alike, and the point is the path.
+DEMO_SETS = (
+    "stage_one_pretraining.loop.epochs=4",
+    "stage_one.loop.epochs=12",
+    "pretraining.image.loop.epochs=8",
+    "pretraining.clip.loop.epochs=4",
+    "encoders.image.scratch.image.size=64",
+    "encoders.image.scratch.image.patch=8",
+    "encoders.image.scratch.image.layers=4",
+    "encoders.clip.scratch.image.size=64",
+    "encoders.clip.scratch.image.patch=8",
+    "encoders.clip.scratch.image.layers=4",
+)
+
+
+def _example(catalog: Catalog) -> dict[str, Any]:
+    """A test product with title and image."""
+    splits = catalog.splits().to_pylist()
+    test = {row["key"] for row in splits if row["split"] == "test"}
+    for file in catalog.product_files():
+        for row in pq.read_table(file, columns=["key", "title", "platform", "image", "path"], partitioning=None).to_pylist():
+            if row["key"] in test and row["title"] and row["image"] and row["path"]:
+                return dict(row)
+    raise ValueError("the demo catalog has no test product with title and image")
+
+
+def serve_until_stopped(bundle: Path, *, host: str, port: int, say: Say) -> dict[str, Any]:
+    """Serve until SIGINT or SIGTERM."""
+    opened = Bundle.open(bundle)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with cluster(ClusterConfig()), run_local(bundle, host=host, port=port) as url:
+        say(f"bundle {opened.version} at {url}: POST /v1/classify, {url}/docs; Ctrl-C stops")
+        stop.wait()
+    return {"stopped": url}

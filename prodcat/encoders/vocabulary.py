@@ -1,0 +1,55 @@
+"""A byte-level BPE vocabulary learned from titles. Knows no model; its files are read by the tokenizers library alone and by transformers.
+
+Bytes are the alphabet, so there is no title in any language that it cannot write. Titles are NFKC-normalised and lower-cased first (our choice: shops
+differ in case, and a small vocabulary should not pay for it twice).
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+BOS, PAD, EOS, UNKNOWN, MASK = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
+SPECIAL = (BOS, PAD, EOS, UNKNOWN, MASK)
+BOS_ID, PAD_ID, EOS_ID, UNKNOWN_ID, MASK_ID = range(5)
+
+
+def learn(titles: Iterable[str], size: int) -> Tokenizer:
+    """Learn a vocabulary.
+
+    Args:
+        titles: any number of texts, in any language.
+        size: entries wanted. With few titles there are fewer: a pair of symbols must occur twice to become one.
+
+    Returns:
+        A tokenizer that puts <s> and </s> around a text; special tokens have the ids 0 to 4.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    # A prefix space makes a word the same entry at the start of a title as inside.
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, min_frequency=2, special_tokens=list(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(titles, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{BOS} $A {EOS}", special_tokens=[(BOS, BOS_ID), (EOS, EOS_ID)])
+    return tokenizer
+
+
+def save(tokenizer: Tokenizer, folder: Path, max_tokens: int) -> None:
+    """As tokenizer.json and tokenizer_config.json."""
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": max_tokens,
+        "bos_token": BOS,
+        "cls_token": BOS,
+        "pad_token": PAD,
+        "eos_token": EOS,
+        "sep_token": EOS,
+        "unk_token": UNKNOWN,
+        "mask_token": MASK,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,198 @@
+"""`evaluate`: a bundle on the labelled products that it has never seen, with probes and the baseline. Knows the order and no metric.
+
+Never seen means: not trained, calibrated or gated on, and not in one near-duplicate group with such a product. So the catalog a bundle was made from
+is scored on its test split, a grown one on its new products too, and another shop's on all of them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from prodcat.catalog.chunks import IngestConfig
+from prodcat.catalog.distributed import ingest
+from prodcat.catalog.mapping import FeedMapping
+from prodcat.catalog.store import Catalog
+from prodcat.config import Config
+from prodcat.distributed import ClusterConfig
+from prodcat.errors import FeedError
+from prodcat.evaluation.answers import TRUTH
+from prodcat.evaluation.baseline import BaselineConfig, baseline_scores
+from prodcat.evaluation.compose import evaluate as compose
+from prodcat.evaluation.mistakes import ErrorExample, worst_errors
+from prodcat.evaluation.probes import FULL, PROBES, hide
+from prodcat.evaluation.report import GALLERY, write_report
+from prodcat.prediction.bundle import Bundle
+from prodcat.prediction.distributed import ClassifyConfig, classify
+
+Progress = Callable[[str], None]
+
+
+class EvaluateConfig(Config):
+    """How a bundle is evaluated. Nothing here changes an answer."""
+
+    seed: int = Field(0, description="of the bootstrap and the baseline's solver")
+    cluster: ClusterConfig = ClusterConfig()
+    ingest: IngestConfig = IngestConfig()
+    classify: ClassifyConfig = ClassifyConfig()
+    probes: tuple[str, ...] = Field(("title", "image"), description="what is hidden in turn, beside the full input")
+    baseline: BaselineConfig | None = Field(
+        BaselineConfig(), description="TF-IDF and linear SVM, trained on the same training products; null for none"
+    )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found, and where it lies."""
+
+    metrics: dict[str, Any]
+    report: Path
+
+
+def open_or_ingest(
+    sources: Sequence[str], folder: Path, config: IngestConfig, mapping: FeedMapping | None = None, on_progress: Progress = print
+) -> Catalog:
+    """A catalog folder as it is, or feeds, ingested into `folder`."""
+    if len(sources) == 1 and (Path(sources[0]) / "catalog.json").is_file():
+        return Catalog.open(sources[0])
+    for line in ingest(sources, folder, config, mapping, on_progress=on_progress).lines():
+        on_progress(f"  {line}")
+    return Catalog.open(folder)
+
+
+def evaluate(
+    bundle_folder: Path,
+    sources: Sequence[str],
+    out: Path,
+    config: EvaluateConfig,
+    *,
+    mapping: FeedMapping | None = None,
+    on_progress: Progress = print,
+) -> Evaluation:
+    """Write OUT/metrics.json, OUT/report.html and the answers behind them. Assumes a cluster is joined.
+
+    Args:
+        sources: a catalog folder, or feeds.
+
+    Raises:
+        FeedError: no labelled product is left that the bundle has not seen.
+    """
+    bundle = Bundle.open(bundle_folder)
+    catalog = open_or_ingest(sources, out / "catalog", config.ingest, mapping, on_progress)
+    everything = _joined(catalog)
+    unseen, related = _unseen(bundle, everything)
+    labelled = pc.is_valid(everything["path"])
+    truth = everything.filter(pc.and_(pa.array(unseen), labelled))
+    if truth.num_rows == 0:
+        raise FeedError(
+            f"{catalog.path}: nothing to score: of {everything.num_rows:,} products {int((~unseen).sum()):,} were seen in training, "
+            f"and none of the others has a label; give a catalog with labelled products the bundle does not know"
+        )
+    on_progress(f"scoring {truth.num_rows:,} labelled products the bundle has not seen")
+    answers = out / "answers"
+    # Answers of an earlier run are of another bundle or another code.
+    rmtree(answers, ignore_errors=True)
+    views = {FULL: partial(hide, probe=FULL), **{name: partial(hide, probe=name) for name in config.probes if name in PROBES}}
+    classified = classify(
+        catalog.product_files(), bundle_folder, answers, config.classify, keys=truth["key"].to_pylist(), views=views, on_progress=on_progress
+    )
+    predictions = classified.answers(FULL)
+    # What even the whole cascade could not read is counted, not scored.
+    readable = pc.is_in(truth["key"], value_set=predictions["key"].combine_chunks())
+    unreadable = truth.num_rows - int(pc.sum(readable).as_py() or 0)
+    truth = truth.filter(readable)
+    scored = truth.select(TRUTH.names).cast(TRUTH)
+    curve = [{"threshold": p.threshold, "stage_two_share": p.stage_two_share, "f1": p.hierarchical_f1} for p in bundle.settings.gate.curve]
+    metrics = compose(
+        predictions,
+        scored,
+        bundle.tree,
+        gate={"threshold": bundle.settings.gate.threshold, "validation_products": bundle.settings.gate.validation_products, "curve": curve},
+        baseline=_baseline(config, bundle, everything, unseen, truth, on_progress),
+        probes={name: classified.answers(name) for name in config.probes},
+        seed=config.seed,
+    )
+    metrics["unlabelled"] = int(pc.sum(pc.and_(pa.array(unseen), pc.invert(labelled))).as_py() or 0)
+    metrics["unreadable"] = unreadable
+    metrics["left_out"] = {"seen": int((~unseen).sum()) - related, "near_duplicates_of_seen": related}
+    metrics["catalog"] = {"digest": catalog.digest, "path": str(catalog.path), "products": everything.num_rows}
+    metrics["trained_on"] = bundle.manifest.training.get("products")
+    report = write_report(metrics, out, errors=_examples(catalog, predictions, scored, bundle), title=f"prodcat: bundle {bundle.version}")
+    return Evaluation(metrics, report)
+
+
+def summary_lines(metrics: dict[str, Any]) -> list[str]:
+    """An evaluation in a few lines for a terminal."""
+    h = metrics["hierarchical"]
+    classes = ", ".join(f"level {level}: {count}" for level, count in metrics["classes"].items())
+    lines = [
+        f"{metrics['products']:,} products, classes {classes}",
+        f"hierarchical F1 {h['f1']:.4f} [{h['f1_ci'][0]:.4f}, {h['f1_ci'][1]:.4f}], valid paths {metrics['valid_paths']:.1%}, "
+        f"to stage two {metrics['cascade']['stage_two_share']:.1%}",
+    ]
+    for name, probe in metrics["probes"].items():
+        if probe["products"]:
+            lines.append(f"  {name}: hierarchical F1 {probe['hierarchical']['f1']:.4f} on {probe['products']:,} products")
+    baseline = metrics["baseline"]
+    lines.append(
+        f"  baseline: {baseline['absent']}"
+        if "absent" in baseline
+        else f"  baseline, {baseline['name']}: hierarchical F1 {baseline['hierarchical']['f1']:.4f}"
+    )
+    return lines
+
+
+def _joined(catalog: Catalog) -> pa.Table:
+    """Products without their images, with their group and split."""
+    products = catalog.products(["key", "platform", "title", "description", "brand", "language", "path", "image_hash", "image_problem"])
+    has_image = pa.concat_tables([_has_image(file) for file in catalog.product_files()])
+    products = products.append_column("has_image", has_image["has_image"]).append_column("has_title", pc.is_valid(products["title"]))
+    splits = catalog.splits()
+    places = pc.index_in(products["key"], value_set=splits["key"].combine_chunks())
+    return products.append_column("group", splits["group"].take(places)).append_column("split", splits["split"].take(places))
+
+
+def _has_image(file: str) -> pa.Table:
+    # Validity without the bytes: Parquet keeps it per column chunk, Arrow reads the column; one file at a time bounds the memory.
+    column = pq.read_table(file, columns=["image"], partitioning=None)["image"]
+    return pa.table({"has_image": pc.is_valid(column)})
+
+
+def _unseen(bundle: Bundle, products: pa.Table) -> tuple[np.ndarray, int]:
+    """bool [n], and how many are left out only because a near-duplicate was seen."""
+    seen = bundle.has_seen(products["key"].to_pylist())
+    groups = products["group"].combine_chunks()
+    touched = pc.unique(groups.filter(pa.array(seen)))
+    in_touched = pc.is_in(groups, value_set=touched).to_numpy(zero_copy_only=False)
+    return ~in_touched, int((in_touched & ~seen).sum())
+
+
+def _baseline(
+    config: EvaluateConfig, bundle: Bundle, everything: pa.Table, unseen: np.ndarray, truth: pa.Table, on_progress: Progress
+) -> dict[str, Any] | None:
+    if config.baseline is None:
+        return None
+    seen = bundle.has_seen(everything["key"].to_pylist())
+    train = everything.filter(pc.and_(pc.and_(pa.array(seen), pc.equal(everything["split"], "train")), pc.is_valid(everything["path"])))
+    if train.num_rows == 0:
+        return {"absent": "this catalog holds none of the products the bundle was trained on, so there is nothing to train a baseline on"}
+    on_progress(f"baseline: TF-IDF and linear SVM on {train.num_rows:,} titles")
+    return baseline_scores(train, truth, bundle.tree, config=config.baseline, seed=config.seed)
+
+
+def _examples(catalog: Catalog, predictions: pa.Table, truth: pa.Table, bundle: Bundle) -> list[ErrorExample]:
+    examples = worst_errors(predictions, truth, bundle.tree, GALLERY)
+    wanted = pa.array([example.key for example in examples], pa.string())
+    found: dict[str, dict[str, Any]] = {}
+    for file in catalog.product_files():
+        rows = pq.read_table(file, columns=["key", "title", "image"], filters=pc.field("key").isin(wanted), partitioning=None)
+        found.update({row["key"]: row for row in rows.to_pylist()})
+    return [replace(example, title=found[example.key]["title"], image=found[example.key]["image"]) for example in examples]

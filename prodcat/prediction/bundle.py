@@ -1,0 +1,191 @@
+"""A bundle: the folder that holds all that prediction needs, and a manifest with the SHA-256 of every file. Imports no torch.
+
+    manifest.json      format, version, sums, encoder fingerprints, what it was trained on
+    taxonomy.json      the tree
+    cascade.yaml       gate, temperatures, text fields
+    stage_one/         model.onnx, tokenizer.json, text_stage.yaml
+    stage_two/         model.safetensors, modalities.safetensors, multimodal_stage.yaml
+    encoders/NAME/     each a self-contained encoder folder
+    seen.safetensors   hashes of the products it was trained, calibrated and gated on, so that evaluation can leave them out
+
+No pickle anywhere. A file whose sum differs, a file that is missing, and a file the manifest does not know are refused by name.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors.numpy import load_file, save_file
+
+from prodcat.config import Config, read_yaml, validate
+from prodcat.errors import BundleError
+from prodcat.prediction.cascade import Cascade, CascadeSettings
+from prodcat.prediction.text_stage import TextStage
+from prodcat.taxonomy import Taxonomy
+
+if TYPE_CHECKING:
+    from prodcat.prediction.multimodal_stage import MultimodalStage
+
+FORMAT = 1
+MANIFEST, TAXONOMY, CASCADE, SEEN = "manifest.json", "taxonomy.json", "cascade.yaml", "seen.safetensors"
+STAGE_ONE, STAGE_TWO, ENCODERS = "stage_one", "stage_two", "encoders"
+
+
+class Manifest(Config):
+    """What a bundle says of itself.
+
+    Args:
+        version: first 12 digits of the SHA-256 over the files' sums: equal for equal content.
+        encoders: tower -> fingerprint the fusion was trained on.
+        training: free facts for people: catalog digest, products, seed, prodcat version.
+    """
+
+    format: int
+    version: str
+    taxonomy: str
+    files: dict[str, str]
+    encoders: dict[str, str]
+    training: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose sums have been checked. Models are loaded when asked for."""
+
+    folder: Path
+    manifest: Manifest
+    tree: Taxonomy
+    settings: CascadeSettings
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    @classmethod
+    def open(cls, folder: str | Path, *, only: Iterable[str] | None = None) -> "Bundle":
+        """Read the manifest and check sums.
+
+        Args:
+            only: top-level names to check (a text replica passes STAGE_ONE: it reads nothing else); None for all.
+
+        Raises:
+            BundleError: names the file that is missing, changed or unknown.
+        """
+        folder = Path(folder)
+        manifest = _manifest(folder)
+        wanted = None if only is None else {TAXONOMY, CASCADE, *only}
+        for name, digest in manifest.files.items():
+            if wanted is not None and name.split("/")[0] not in wanted:
+                continue
+            path = folder / name
+            if not path.is_file():
+                raise BundleError(f"{path}: missing; the bundle is incomplete, copy it again")
+            if file_digest(path) != digest:
+                raise BundleError(f"{path}: its SHA-256 is not the one in {MANIFEST}; it was changed or damaged, copy the bundle again or rebuild it")
+        unknown = sorted(set(_files(folder)) - set(manifest.files))
+        if unknown:
+            raise BundleError(f"{folder / unknown[0]}: not in {MANIFEST}; a bundle is never added to, remove the file or rebuild the bundle")
+        tree = Taxonomy.load(folder / TAXONOMY)
+        if tree.hash != manifest.taxonomy:
+            raise BundleError(f"{folder / TAXONOMY}: taxonomy {tree.hash[:12]}, but the bundle was made for {manifest.taxonomy[:12]}")
+        return cls(folder, manifest, tree, validate(CascadeSettings, read_yaml(folder / CASCADE), str(folder / CASCADE)))
+
+    def text_stage(self, *, threads: int = 1) -> TextStage:
+        return TextStage(self.folder / STAGE_ONE, threads=threads)
+
+    def multimodal_stage(self, *, device: str = "cpu") -> "MultimodalStage":
+        """Raises BundleError where an encoder in the bundle is not the one the fusion was trained on."""
+        # Here and not above: it imports torch, which a text replica must not.
+        from prodcat.prediction.multimodal_stage import MultimodalStage
+
+        return MultimodalStage(self.folder, self.tree, self.manifest.encoders, device=device)
+
+    def cascade(self, *, threads: int = 1, device: str = "cpu") -> Cascade:
+        """Both stages in this process."""
+        return Cascade(self.tree, self.settings, self.text_stage(threads=threads), self.multimodal_stage(device=device), self.version)
+
+    def text_cascade(self, *, threads: int = 1) -> Cascade:
+        """Stage one alone, for a process that asks stage two elsewhere."""
+        return Cascade(self.tree, self.settings, self.text_stage(threads=threads), None, self.version)
+
+    @cached_property
+    def seen(self) -> np.ndarray:
+        """uint64, sorted: key_hash of every product that training, calibration or the gate has used."""
+        return load_file(self.folder / SEEN)["seen"]
+
+    def has_seen(self, keys: Sequence[str]) -> np.ndarray:
+        """bool [n]."""
+        return np.isin(key_hash(keys), self.seen)
+
+
+def key_hash(keys: Sequence[str]) -> np.ndarray:
+    """Product keys -> uint64 [n]; 64 bits of SHA-256, the same on every machine."""
+    return np.array([int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little") for key in keys], dtype=np.uint64)
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    tree: Taxonomy,
+    settings: CascadeSettings,
+    encoders: dict[str, str],
+    seen: Sequence[str],
+    training: dict[str, Any],
+    fill: Callable[[Path], None],
+) -> Bundle:
+    """Write everything that is not there yet, then the manifest, last: a folder without a manifest is no bundle.
+
+    Args:
+        folder: new or empty.
+        encoders: tower -> fingerprint.
+        seen: keys of the products that training, calibration or the gate has used.
+        fill: writes stage_one/, stage_two/ and encoders/ into the folder.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise BundleError(f"{folder}: not empty; a bundle is written into a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    fill(folder)
+    tree.save(folder / TAXONOMY)
+    write_settings(folder / CASCADE, settings)
+    save_file({"seen": np.sort(key_hash(seen))}, folder / SEEN)
+    files = {name: file_digest(folder / name) for name in sorted(_files(folder))}
+    version = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]
+    manifest = Manifest(format=FORMAT, version=version, taxonomy=tree.hash, files=files, encoders=encoders, training=training)
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return Bundle.open(folder)
+
+
+def write_settings(path: Path, settings: Config) -> None:
+    """A config as YAML that `validate` reads back. JSON is YAML, and keeps every digit of a float."""
+    path.write_text(settings.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _files(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST]
+
+
+def _manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder}: no bundle here ({MANIFEST} is missing); `prodcat fit` writes one to OUT/bundle")
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise BundleError(f"{path}: damaged: {error}") from error
+    if manifest.format != FORMAT:
+        raise BundleError(f"{path}: bundle format {manifest.format}, this prodcat reads {FORMAT}; rebuild the bundle with `prodcat fit`")
+    version = hashlib.sha256(json.dumps(manifest.files, sort_keys=True).encode()).hexdigest()[:12]
+    if version != manifest.version:
+        raise BundleError(f"{path}: the sums were edited: they make version {version}, the manifest says {manifest.version}")
+    return manifest

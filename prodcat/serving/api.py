@@ -1,0 +1,161 @@
+"""The HTTP API on FastAPI: routes, errors and limits around the cascade. Knows no Ray: stage two is an async function, wherever it runs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from prodcat.contracts import Product
+from prodcat.prediction.cascade import Answer, Cascade, StageTwoOutput, Unreadable
+from prodcat.serving.first_pass import FirstPassQueue
+from prodcat.serving.identity import RequestIdentity
+from prodcat.serving.limits import BodyLimit, RequestLimits
+from prodcat.serving.schema import (
+    BatchRequest,
+    BatchResponse,
+    ClassifyRequest,
+    ClassifyResponse,
+    ModelInfo,
+    Problem,
+    problem,
+    to_product,
+    to_response,
+)
+
+AskStageTwo = Callable[[list[Product]], Awaitable[StageTwoOutput]]
+"""n products -> stage two's output for them, in order. Raises HTTPException 503 if it cannot be reached."""
+Ready = Callable[[], Awaitable[str | None]]
+"""None when requests can be answered, else what is missing, for a person."""
+
+_REASONS = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 503: "unavailable"}
+_MESSAGES = {
+    400: "the body is not JSON that can be read; send one JSON object, UTF-8, without deep nesting",
+    404: "no such route; POST /v1/classify, POST /v1/classify/batch, GET /v1/model, /healthz, /readyz",
+    405: "this route does not take that method; classify with POST, ask for the model and health with GET",
+}
+# An error is for reading: the first few problems of a body tell enough, and nothing the caller sent is echoed at length.
+_SHOWN_ERRORS, _SHOWN_KEY = 5, 60
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": text}
+    for status, text in {
+        400: "the body is not JSON",
+        413: "the body is larger than limits.max_body_bytes",
+        422: "a field does not fit, or the product cannot be read",
+        503: "stage two cannot be reached",
+    }.items()
+}
+
+
+def create_api(cascade: Cascade, ask_stage_two: AskStageTwo, info: ModelInfo, limits: RequestLimits, ready: Ready, *, threads: int = 1) -> FastAPI:
+    """
+    Args:
+        cascade: `first` runs in this process, `finish` too; its stage two is not used.
+        threads: stage one's, see FirstPassQueue.
+    """
+    queue = FirstPassQueue(cascade.first, threads=threads)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        queue.close()
+
+    async def classified(products: Sequence[Product]) -> list[Answer | Unreadable]:
+        first = await queue.first(products)
+        if not first.unsure:
+            return cascade.finish(first, None)
+        output = await ask_stage_two(first.for_stage_two)
+        return await asyncio.to_thread(cascade.finish, first, output)
+
+    api = FastAPI(
+        title="prodcat",
+        version="1",
+        description="Puts products into a category tree: a text stage answers what it is sure of, a multimodal stage the rest.",
+        lifespan=lifespan,
+    )
+    # The layer added last is the outermost.
+    api.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes)
+    api.add_middleware(RequestIdentity)
+    api.add_exception_handler(RequestValidationError, _invalid)
+    api.add_exception_handler(HTTPException, _refused)
+
+    @api.post("/v1/classify", response_model=ClassifyResponse, responses=_ERRORS)
+    async def classify(body: ClassifyRequest, request: Request) -> ClassifyResponse | Response:
+        """The category of one product."""
+        product = to_product(body)
+        if isinstance(product, Problem):
+            return _respond(request, 422, product.error.reason, product.error.message)
+        (result,) = await classified([product])
+        response = to_response(result)
+        if isinstance(response, Problem):
+            return _respond(request, 422, response.error.reason, response.error.message)
+        return response
+
+    @api.post("/v1/classify/batch", response_model=BatchResponse, responses=_ERRORS)
+    async def classify_batch(body: BatchRequest, request: Request) -> BatchResponse | Response:
+        """The categories of several products, one result a product in their order; a product that cannot be read has a problem in its place."""
+        if len(body.products) > limits.max_products:
+            message = f"{len(body.products)} products, allowed are {limits.max_products} a request; send several requests"
+            return _respond(request, 422, "too_many_products", message)
+        products = [to_product(each) for each in body.products]
+        results = iter(await classified([product for product in products if isinstance(product, Product)]))
+        return BatchResponse(results=[product if isinstance(product, Problem) else to_response(next(results)) for product in products])
+
+    @api.get("/v1/model")
+    async def model() -> ModelInfo:
+        """Which model answers here."""
+        return info
+
+    @api.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process is alive."""
+        return {"status": "ok"}
+
+    @api.get("/readyz", response_model=dict[str, str], responses={503: {"model": Problem}})
+    async def readyz(request: Request) -> dict[str, str] | Response:
+        """Both stages have answered a product."""
+        missing = await ready()
+        return _respond(request, 503, "not_ready", missing) if missing else {"status": "ready"}
+
+    return api
+
+
+def _respond(request: Request, status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(problem(reason, message, request.state.request_id).model_dump(), status, headers)
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = _MESSAGES.get(error.status_code, error.detail)
+    return _respond(request, error.status_code, _REASONS.get(error.status_code, "http_error"), message, dict(error.headers or {}))
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = error.errors()
+    if any(each["type"] == "json_invalid" for each in errors):
+        return _respond(request, 400, "invalid_json", f"the body is not JSON: {errors[0]['ctx']['error']} at character {errors[0]['loc'][-1]}")
+    shown = [f"{_field(each['loc'])}: {_expected(each)}" for each in errors[:_SHOWN_ERRORS]]
+    if len(errors) > len(shown):
+        shown.append(f"and {len(errors) - len(shown)} more")
+    return _respond(request, 422, "invalid_request", "; ".join(shown))
+
+
+def _field(location: Sequence[str | int]) -> str:
+    """("body", "products", 3, "title") -> products.3.title"""
+    names = [str(part) if len(str(part)) <= _SHOWN_KEY else f"{str(part)[:_SHOWN_KEY]}..." for part in location[1:]]
+    # A key may hold half a character (a lone surrogate), which no answer can carry.
+    return ".".join(names).encode("utf-8", "replace").decode() or "body"
+
+
+def _expected(error: dict[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return f"unknown field; a product has {', '.join(ClassifyRequest.model_fields)}"
+    if len(error["loc"]) == 1:
+        return "expected a JSON object, sent with Content-Type: application/json"
+    # pydantic's own words name what was expected ("Input should be a valid string") and never the input.
+    return str(error["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,80 @@
+"""Stage one without blocking the event loop: products of concurrent requests are answered together, a bounded number of threads at a time.
+
+No timer: a thread takes whatever has come while the others were busy, so a lone request never waits and load makes its own batches. Knows no HTTP.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from prodcat.contracts import Product
+from prodcat.prediction.cascade import Answer, FirstPass
+
+# Products a thread takes at once: spreads the cost of decoding, and lets a lone product pass between the parts of a large batch request.
+MAX_BATCH = 32
+
+_Waiting = tuple[Product, asyncio.Future[Answer | None]]
+
+
+class FirstPassQueue:
+    """`Cascade.first` for an event loop.
+
+    Args:
+        first: answers products; each the same as if it were alone. Called in `threads` threads at once.
+        threads: how many.
+    """
+
+    def __init__(self, first: Callable[[Sequence[Product]], FirstPass], *, threads: int = 1) -> None:
+        self._first = first
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stage-one")
+        self._waiting: deque[_Waiting] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
+
+    async def first(self, products: Sequence[Product]) -> FirstPass:
+        """As `Cascade.first`. Products of a caller that has gone away are not computed."""
+        loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Answer | None]] = [loop.create_future() for _ in products]
+        self._waiting.extend(zip(products, futures, strict=True))
+        self._start()
+        answers = tuple(await asyncio.gather(*futures))
+        return FirstPass(tuple(products), answers, tuple(row for row, answer in enumerate(answers) if answer is None))
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self) -> None:
+        wanted = min(self._threads, -(-len(self._waiting) // MAX_BATCH) + len(self._workers))
+        while len(self._workers) < wanted:
+            worker = asyncio.get_running_loop().create_task(self._work())
+            self._workers.add(worker)
+
+    async def _work(self) -> None:
+        try:
+            while batch := self._take():
+                await self._answer(batch)
+        finally:
+            self._workers.discard(asyncio.current_task())
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        while self._waiting and len(batch) < MAX_BATCH:
+            product, future = self._waiting.popleft()
+            # Done before it was computed: its request was cancelled.
+            if not future.done():
+                batch.append((product, future))
+        return batch
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            done = await loop.run_in_executor(self._pool, self._first, [product for product, _ in batch])
+        except Exception as error:  # noqa: BLE001 - not swallowed: every request that waits for this batch gets it
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), answer in zip(batch, done.answers, strict=True):
+            if not future.done():
+                future.set_result(answer)

@@ -1,0 +1,57 @@
+"""The outermost ASGI layer: every request has an id, and whatever fails inside answers with that id and no traceback. Knows no route."""
+
+import json
+import logging
+import re
+import uuid
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from prodcat.serving.schema import problem
+
+HEADER = "X-Request-ID"
+# A caller's id goes into logs and back into a header: short, and nothing that could break either.
+_ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_log = logging.getLogger(__name__)
+
+
+class RequestIdentity:
+    """Takes the caller's X-Request-ID if it is harmless, else makes one; leaves it in scope["state"]["request_id"]."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(HEADER, "")
+        request_id = given if _ACCEPTED.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = False
+
+        async def identified(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)[HEADER] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, identified)
+        except Exception:
+            _log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
+            if started:
+                # Half an answer is out: only breaking the connection tells the caller.
+                raise
+            body = problem("internal_error", "the server failed on this request; report the request id to whoever runs it", request_id)
+            await _send_json(identified, 500, body.model_dump())
+
+
+async def _send_json(send: Send, status: int, document: dict[str, object]) -> None:
+    body = json.dumps(document).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,206 @@
+"""What travels over HTTP: requests, answers and problems as pydantic models, and their conversions to and from the cascade's own types.
+
+Knows no server and no model. Text is cleaned as ingestion cleans a cell (trimmed, empty is absent), so that HTTP and batch read the same product.
+"""
+
+import base64
+import binascii
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from prodcat.contracts import Product
+from prodcat.prediction.bundle import Bundle
+from prodcat.prediction.cascade import Answer, Unreadable
+from prodcat.taxonomy import format_path
+
+TITLE_LENGTH = 2_000
+DESCRIPTION_LENGTH = 20_000
+NAME_LENGTH = 500
+# What a product is called that came without a shop or an id; neither is read by a model.
+PLATFORM, PRODUCT_ID = "http", "request"
+
+
+def _present(value: str | None) -> str | None:
+    if value is not None and "\0" in value:
+        raise ValueError("the text holds a NUL character; remove it")
+    return value or None
+
+
+_Title = Annotated[str, StringConstraints(strip_whitespace=True, max_length=TITLE_LENGTH)]
+_Description = Annotated[str, StringConstraints(strip_whitespace=True, max_length=DESCRIPTION_LENGTH)]
+_Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=NAME_LENGTH)]
+
+_EXAMPLE_PRODUCT = {"title": "Men's leather running shoes, black", "brand": "Acme", "platform": "acme.example"}
+_EXAMPLE_ANSWER: dict[str, Any] = {
+    "path": ["Footwear", "Shoes", "Sports Shoes"],
+    "category": "Footwear > Shoes > Sports Shoes",
+    "category_id": "3f2a91c07bde",
+    "confidences": [
+        {"level": 1, "category": "Footwear", "confidence": 0.999},
+        {"level": 2, "category": "Shoes", "confidence": 0.995},
+        {"level": 3, "category": "Sports Shoes", "confidence": 0.982},
+    ],
+    "alternatives": [{"path": ["Footwear", "Shoes", "Casual Shoes"], "confidence": 0.011}],
+    "stage": 1,
+    "bundle": "8c1f0d2e9a7b",
+    "image_problem": None,
+}
+_EXAMPLE_PROBLEM = {"error": {"reason": "nothing_to_read", "message": "neither title nor image; send at least one", "request_id": "0b6f8d7c5a4e4f0f"}}
+
+
+def _documented(example: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [example]})
+
+
+class ClassifyRequest(BaseModel):
+    """One product. Everything is optional, but without a text and a usable image there is nothing to read."""
+
+    model_config = _documented(_EXAMPLE_PRODUCT)
+
+    title: Annotated[_Title | None, AfterValidator(_present)] = Field(None, description="the product's title")
+    description: Annotated[_Description | None, AfterValidator(_present)] = Field(
+        None, description="longer text; read if the bundle was trained to, or if there is no title"
+    )
+    brand: Annotated[_Name | None, AfterValidator(_present)] = Field(None, description="the brand")
+    platform: Annotated[_Name | None, AfterValidator(_present)] = Field(None, description="shop the product comes from; not read by the models")
+    product_id: Annotated[_Name | None, AfterValidator(_present)] = Field(None, description="the shop's own id; not read by the models")
+    image: str | None = Field(None, description="the image file (JPEG, PNG, WebP, GIF, BMP, TIFF) in base64, with or without a data: URL prefix")
+
+
+class BatchRequest(BaseModel):
+    """Several products; answered in order."""
+
+    model_config = _documented({"products": [_EXAMPLE_PRODUCT, {"title": "Silk scarf"}]})
+
+    products: list[ClassifyRequest] = Field(description="at most as many as /v1/model says in limits.max_products")
+
+
+class LevelConfidence(BaseModel):
+    """One level of the answered path."""
+
+    level: int = Field(description="from 1 under the root")
+    category: str = Field(description="name of the category on this level")
+    confidence: float = Field(ge=0, le=1, description="calibrated probability that the path down to this level is right")
+
+
+class AlternativePath(BaseModel):
+    """Another leaf that the product may belong to."""
+
+    path: list[str]
+    confidence: float = Field(ge=0, le=1, description="calibrated probability of the whole path")
+
+
+class ClassifyResponse(BaseModel):
+    """The category of one product."""
+
+    model_config = _documented(_EXAMPLE_ANSWER)
+
+    path: list[str] = Field(description="category names from level 1 down")
+    category: str = Field(description='the path as text, "A > B > C"')
+    category_id: str = Field(description="id of the last category of the path")
+    confidences: list[LevelConfidence]
+    alternatives: list[AlternativePath] = Field(description="the next best leaves, best first; at most three")
+    stage: int = Field(ge=1, le=2, description="1: the text stage was sure; 2: the multimodal stage answered")
+    bundle: str = Field(description="version of the bundle that answered")
+    image_problem: str | None = Field(description="why the image that was sent could not be used; null if it was, or if it was not looked at")
+
+
+class ProblemDetail(BaseModel):
+    """What went wrong, for a program and for a person."""
+
+    reason: str = Field(description="short stable code")
+    message: str = Field(description="what was found, what was expected, what to do")
+    request_id: str | None = Field(None, description="also in the X-Request-ID header; null for one product of a batch")
+
+
+class Problem(BaseModel):
+    """The body of every answer that is not 200, and of a batch's products that could not be read."""
+
+    model_config = _documented(_EXAMPLE_PROBLEM)
+
+    error: ProblemDetail
+
+
+class BatchResponse(BaseModel):
+    """One entry a product, in the order they were sent."""
+
+    model_config = _documented({"results": [_EXAMPLE_ANSWER, {"error": {**_EXAMPLE_PROBLEM["error"], "request_id": None}}]})
+
+    results: list[ClassifyResponse | Problem]
+
+
+class ModelInfo(BaseModel):
+    """Which model answers, for people and monitoring. Deliberately without paths of the server."""
+
+    bundle: str = Field(description="version: equal for equal content")
+    taxonomy: str = Field(description="hash of the category tree")
+    categories: int
+    leaves: int
+    levels: int
+    gate: float = Field(description="stage one answers when its confidence is above this; 1.0 sends everything to stage two")
+    text_fields: list[str] = Field(description="fields that stage one reads")
+    encoders: dict[str, str] = Field(description="feature set -> fingerprint of its encoder")
+    limits: dict[str, int]
+
+
+def model_info(bundle: Bundle, limits: dict[str, int]) -> ModelInfo:
+    tree, settings = bundle.tree, bundle.settings
+    return ModelInfo(
+        bundle=bundle.version,
+        taxonomy=tree.hash,
+        categories=len(tree),
+        leaves=int(tree.is_leaf.sum()),
+        levels=tree.depth,
+        gate=settings.gate.threshold,
+        text_fields=list(settings.text_fields),
+        encoders=bundle.manifest.encoders,
+        limits=limits,
+    )
+
+
+def problem(reason: str, message: str, request_id: str | None = None) -> Problem:
+    return Problem(error=ProblemDetail(reason=reason, message=message, request_id=request_id))
+
+
+def to_product(request: ClassifyRequest) -> Product | Problem:
+    """The request as a product, or `image_not_base64`. What the bytes of the image hold is stage two's business."""
+    image = None
+    if request.image is not None:
+        text = request.image
+        if text[:5].lower() == "data:":
+            head, comma, text = text.partition(",")
+            if not comma or not head.lower().endswith(";base64"):
+                return problem("image_not_base64", "the image is a data: URL without ';base64,'; expected data:image/jpeg;base64,...")
+        try:
+            # Encoders wrap lines (RFC 2045); everything else outside the alphabet is an error, not skipped.
+            image = base64.b64decode("".join(text.split()), validate=True)
+        except (binascii.Error, ValueError) as error:
+            return problem("image_not_base64", f"the image is not base64 ({error}); send the file's bytes in standard base64, or leave the image out")
+    return Product(
+        platform=request.platform or PLATFORM,
+        product_id=request.product_id or PRODUCT_ID,
+        title=request.title,
+        description=request.description,
+        brand=request.brand,
+        image=image,
+    )
+
+
+def to_response(result: Answer | Unreadable) -> ClassifyResponse | Problem:
+    """An answer as it is sent; a product with nothing to read as a Problem."""
+    if isinstance(result, Unreadable):
+        return problem(result.reason, result.detail)
+    return ClassifyResponse(
+        path=list(result.path),
+        category=format_path(result.path),
+        category_id=result.category_id,
+        confidences=[
+            LevelConfidence(level=level, category=name, confidence=confidence)
+            for level, (name, confidence) in enumerate(zip(result.path, result.confidences, strict=True), 1)
+        ],
+        alternatives=[AlternativePath(path=list(other.path), confidence=other.confidence) for other in result.alternatives],
+        stage=result.stage,
+        bundle=result.bundle,
+        image_problem=result.image_problem,
+    )

@@ -1,0 +1,347 @@
+"""Runs a Task on Ray Train workers over shards of Ray Data datasets. All of the learning is in loop.py; here are shards, DDP, checkpoints, progress.
+
+A worker reads its shard once and keeps it in memory as tensors as long as it fits `cache_gb`: a pipeline started at every epoch costs a small model
+more than its arithmetic. Larger shards are streamed each epoch through a local shuffle buffer.
+"""
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.train
+import torch
+from pydantic import Field
+from ray.train.torch import TorchTrainer, get_device, prepare_model
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from prodcat.config import Config
+from prodcat.encoders.encoder import load
+from prodcat.encoders.inputs import ImageInput
+from prodcat.errors import ImageError, TrainingError
+from prodcat.images import ImageLimits, decode
+from prodcat.taxonomy import Taxonomy
+from prodcat.training.encoders import EncoderTask, EncoderTraining, save_trained, token_rows
+from prodcat.training.loop import Batch, Epoch, LoopConfig, LoopState, Task, train
+from prodcat.training.tables import fixed_rows
+
+
+class ScalingConfig(Config):
+    """Where training runs."""
+
+    workers: int = Field(1, ge=1, description="Ray Train workers; gradients are averaged over them (DDP: gloo on CPU, NCCL on GPU)")
+    cpus_per_worker: float = Field(1.0, gt=0, description="logical CPUs of a worker; fractions leave room for Ray Data on small machines")
+    threads: int = Field(2, ge=1, description="torch threads of a worker")
+    use_gpu: bool = Field(False, description="one GPU a worker")
+    max_failures: int = Field(3, ge=0, description="worker failures survived; training goes on from the last whole epoch")
+    cache_gb: float = Field(4.0, ge=0, description="a worker keeps its shard in memory up to this size, else streams it every epoch")
+
+
+CHECKPOINT = "state.pt"
+
+
+def fit(
+    task: Task,
+    datasets: dict[str, Any],
+    *,
+    loop: LoopConfig,
+    scaling: ScalingConfig,
+    out: Path,
+    on_progress: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Train `task` on datasets["train"], choose the epoch on datasets["validation"] (may be missing), write the best state.
+
+    Args:
+        datasets: Ray Data datasets or pyarrow tables with one column a batch key; columns are numbers or fixed-shape tensors.
+        out: folder; gets model.safetensors and Ray's own records. A run that was broken off goes on from there.
+
+    Returns:
+        out / "model.safetensors".
+
+    Raises:
+        TrainingError: no training product, or training failed more often than scaling.max_failures allows; carries the worker's error.
+    """
+    shards = {name: _dataset(data) for name, data in datasets.items() if not (hasattr(data, "num_rows") and data.num_rows == 0)}
+    if "train" not in shards:
+        raise TrainingError(f"{task.name}: there is no training product; give a catalog with more labelled products")
+    out.mkdir(parents=True, exist_ok=True)
+    progress = _Progress.options(num_cpus=0).remote()  # type: ignore[attr-defined]
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"task": task, "loop": loop, "scaling": scaling, "progress": progress},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=scaling.workers,
+            use_gpu=scaling.use_gpu,
+            resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": 1} if scaling.use_gpu else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name="train",
+            storage_path=str(out.resolve()),
+            failure_config=ray.train.FailureConfig(max_failures=scaling.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+        ),
+        datasets=shards,
+    )
+    try:
+        with _Forwarded(progress, on_progress):
+            result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise TrainingError(f"{task.name}: training failed: {error}") from error
+    if result.checkpoint is None:
+        raise TrainingError(f"{task.name}: training ended without a checkpoint; see {out / 'train'}")
+    with result.checkpoint.as_directory() as folder:
+        state = torch.load(Path(folder) / CHECKPOINT, weights_only=True)
+    target = out / "model.safetensors"
+    save_file({name: value.contiguous() for name, value in state["best"].items()}, target)
+    return target
+
+
+def image_rows(product_files: Sequence[str], rows: pa.Table, image: ImageInput, limits: ImageLimits) -> Any:
+    """Products with an image -> a Ray dataset of pixels beside what `rows` has for them.
+
+    Args:
+        product_files: PRODUCTS.
+        rows: `key` and further columns of numbers; products that are not in it are left out.
+        image: how pixels are prepared.
+
+    Returns:
+        Dataset with `image` uint8 [n, S, S, 3] and the further columns.
+    """
+    # A closure would be pickled into every task; the object store holds it once.
+    look_up = _Pixels(ray.put(rows.combine_chunks()), image, limits)
+    return ray.data.read_parquet(list(product_files), columns=["key", "image"]).map_batches(
+        look_up, batch_size=128, batch_format="pyarrow", num_cpus=0.5
+    )
+
+
+class _Pixels:
+    """Decodes the images of a batch and joins them with rows by key."""
+
+    def __init__(self, rows: Any, image: ImageInput, limits: ImageLimits) -> None:
+        self._rows, self._image, self._limits = rows, image, limits
+
+    def __call__(self, products: pa.Table) -> dict[str, np.ndarray]:
+        rows = ray.get(self._rows)
+        places = pc.index_in(products["key"], value_set=rows["key"]).to_pylist()
+        pixels, taken = [], []
+        for data, place in zip(products["image"].to_pylist(), places, strict=True):
+            if data is None or place is None:
+                continue
+            try:
+                pixels.append(self._image.prepare(decode(data, self._limits, at_least=self._image.at_least)))
+            except ImageError:
+                # Refused where it is embedded, too, and counted there.
+                continue
+            taken.append(place)
+        size = self._image.size
+        batch = {"image": np.stack(pixels) if pixels else np.empty((0, size, size, 3), np.uint8)}
+        joined = rows.take(pa.array(taken, pa.int64()))
+        for name in rows.column_names:
+            if name != "key":
+                batch[name] = joined[name].combine_chunks().to_numpy_ndarray() if taken else rows[name].combine_chunks().to_numpy_ndarray()[:0]
+        return batch
+
+
+def train_encoder(
+    untrained: Path,
+    ready: Path,
+    training: EncoderTraining,
+    *,
+    product_files: Sequence[str],
+    keys: Sequence[str],
+    texts: Sequence[str | None],
+    targets: np.ndarray,
+    tree: Taxonomy,
+    limits: ImageLimits,
+    scaling: ScalingConfig,
+    work: Path,
+    name: str,
+    on_progress: Callable[[str], None],
+) -> None:
+    """Train an encoder folder from scratch on these training products; the last epoch counts, for there is nothing to choose it on but products
+    that stage two is yet to be chosen on.
+
+    Args:
+        keys, texts, targets: n training products: key, text if any, int32 [n, D] label nodes.
+        ready: the trained encoder's folder.
+        work: folder for what training leaves; goes on from there if it was broken off.
+    """
+    encoder = load(untrained)
+    task = EncoderTask(untrained, tree, training, name)
+    if encoder.family == "vit":
+        table = fixed_rows({"targets": targets}).append_column("key", pa.array(list(keys)))
+    else:
+        rows = [row for row, text in enumerate(texts) if text]
+        tokens = token_rows(encoder, [texts[row] or "" for row in rows])
+        table = fixed_rows({"input_ids": tokens}).append_column("key", pa.array([keys[row] for row in rows]))
+    if encoder.family == "roberta":
+        data: Any = table.drop_columns(["key"])
+    else:
+        image: ImageInput = encoder.towers["image"].image  # type: ignore[attr-defined]
+        data = image_rows(product_files, table, image, limits)
+    weights = fit(task, {"train": data}, loop=training.loop, scaling=scaling, out=work, on_progress=on_progress)
+    save_trained(task, weights, ready)
+
+
+def _dataset(data: Any) -> Any:
+    return data if isinstance(data, ray.data.Dataset) else ray.data.from_arrow(data)
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    task, loop, scaling = settings["task"], settings["loop"], settings["scaling"]
+    torch.set_num_threads(scaling.threads)
+    context = ray.train.get_context()
+    workers, rank = context.get_world_size(), context.get_world_rank()
+    device = get_device()
+    batch_size = max(1, loop.batch_size // workers)
+    train_data = _Shard("train", batch_size, scaling.cache_gb, loop.seed, shuffle=True)
+    validation_data = _Shard("validation", batch_size, scaling.cache_gb, loop.seed, shuffle=False)
+
+    def total(sums: Tensor) -> Tensor:
+        if workers == 1:
+            return sums
+        moved = sums.to(device)
+        torch.distributed.all_reduce(moved)
+        return moved.to(sums.device)
+
+    def on_epoch(epoch: Epoch, state: LoopState) -> None:
+        metrics = {
+            "epoch": epoch.epoch,
+            "train_loss": epoch.train_loss,
+            "validation": epoch.validation,
+            "samples_per_second": epoch.samples_per_second,
+        }
+        if rank > 0:
+            ray.train.report(metrics)
+            return
+        settings["progress"].add.remote(str(epoch))
+        with tempfile.TemporaryDirectory() as folder:
+            torch.save(state.as_dict(), Path(folder) / CHECKPOINT)
+            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+    train(
+        task,
+        train_data.batches,
+        lambda: validation_data.batches(0),
+        steps_per_epoch=train_data.steps,
+        config=loop,
+        device=device,
+        wrap=_wrap,
+        total=total,
+        resume=_checkpoint(),
+        on_epoch=on_epoch,
+        rank=rank,
+    )
+
+
+def _wrap(module: nn.Module) -> nn.Module:
+    if ray.train.get_context().get_world_size() == 1:
+        return module
+    # Absent modalities and unlabelled levels leave parameters without a gradient in some batches.
+    return prepare_model(module, move_to_device=False, parallel_strategy_kwargs={"find_unused_parameters": True})
+
+
+def _checkpoint() -> dict[str, Any] | None:
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as folder:
+        state: dict[str, Any] = torch.load(Path(folder) / CHECKPOINT, weights_only=True)
+    return state
+
+
+class _Shard:
+    """This worker's part of a dataset as batches of tensors."""
+
+    def __init__(self, name: str, batch_size: int, cache_gb: float, seed: int, *, shuffle: bool) -> None:
+        self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
+        try:
+            self._shard = ray.train.get_dataset_shard(name)
+        except KeyError:
+            self._shard = None
+        self._columns: dict[str, Tensor] | None = {}
+        self.rows = 0
+        if self._shard is not None:
+            self._read(cache_gb * 1e9)
+        # One lonely product at the end of an epoch would be a batch of one; it is dropped unless it is all there is.
+        self.steps = max(1, self.rows // batch_size) if shuffle else -(-self.rows // batch_size)
+
+    def _read(self, limit: float) -> None:
+        blocks: list[dict[str, np.ndarray]] = []
+        size = 0
+        for block in self._shard.iter_batches(batch_size=4096, batch_format="numpy"):
+            self.rows += len(next(iter(block.values())))
+            size += sum(column.nbytes for column in block.values())
+            if size <= limit:
+                blocks.append({name: np.ascontiguousarray(column) for name, column in block.items()})
+        if size > limit:
+            self._columns = None
+            return
+        names = blocks[0].keys() if blocks else ()
+        self._columns = {name: torch.from_numpy(np.concatenate([block[name] for block in blocks])) for name in names}
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        if self.rows == 0:
+            return
+        if self._columns is None:
+            yield from self._streamed(epoch)
+            return
+        if self.shuffle:
+            order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(self.seed + epoch))
+        else:
+            order = torch.arange(self.rows)
+        for step in range(self.steps):
+            rows = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield {name: column[rows] for name, column in self._columns.items()}
+
+    def _streamed(self, epoch: int) -> Iterator[Batch]:
+        shuffle = {"local_shuffle_buffer_size": 20 * self.batch_size, "local_shuffle_seed": self.seed + epoch} if self.shuffle else {}
+        batches: Iterable[Batch] = self._shard.iter_torch_batches(batch_size=self.batch_size, drop_last=self.shuffle, **shuffle)
+        yield from batches
+
+
+@ray.remote
+class _Progress:
+    """Lines from the workers for the driver to print."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        self.lines.append(line)
+
+    def take(self) -> list[str]:
+        lines, self.lines = self.lines, []
+        return lines
+
+
+class _Forwarded:
+    """While inside: prints what workers report, from a thread, because TorchTrainer.fit blocks."""
+
+    def __init__(self, progress: Any, on_progress: Callable[[str], None]) -> None:
+        self._progress, self._print = progress, on_progress
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._done.wait(1.0):
+            self._forward()
+
+    def _forward(self) -> None:
+        for line in ray.get(self._progress.take.remote()):
+            self._print(line)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._forward()
+        ray.kill(self._progress)

@@ -1,0 +1,17 @@
+"""ray job submit --working-dir . -- python -m ray_jobs.evaluate FEED_OR_CATALOG... --bundle BUNDLE --out REPORT"""
+
+from pathlib import Path
+
+from prodcat.commands import run_evaluate
+from ray_jobs.arguments import finish, parser, say
+
+
+def main() -> None:
+    arguments = parser("evaluate")
+    arguments.add_argument("--bundle", required=True, help="bundle folder")
+    a = arguments.parse_args()
+    finish(lambda: run_evaluate(Path(a.bundle), a.sources, Path(a.out), config=a.config, sets=a.sets, mapping=a.mapping, say=say))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Who may import whom, read from the sources without importing them; imports inside functions count too."""
+
+import ast
+from pathlib import Path
+
+BASE = frozenset({"errors", "taxonomy", "contracts", "images", "texts", "config", "decoding"})
+
+# part of prodcat -> other parts, or single modules of them, that it may import besides the base and itself
+ALLOWED: dict[str, frozenset[str]] = {
+    "catalog": frozenset(),
+    "encoders": frozenset(),
+    "model": frozenset(),
+    "evaluation": frozenset(),
+    "recategorization": frozenset(),
+    "monitoring": frozenset(),
+    "prediction": frozenset({"encoders", "model"}),
+    # Training writes what prediction reads: names of files and settings are defined where they are read.
+    "training": frozenset(
+        {"encoders", "model", "prediction.bundle", "prediction.calibration", "prediction.text_stage", "prediction.multimodal_stage"}
+    ),
+    "serving": frozenset({"prediction"}),
+}
+# These put the parts together: they may import every part, but no ray.
+COMPOSERS = frozenset({"pipeline", "cli", "__main__"})
+RAY_FILES = frozenset({"training/search.py", "serving/deployment.py"})
+
+
+def imports(path: Path, package: str) -> set[str]:
+    """Dotted names that a file imports; for `from a import b` both a and a.b, for b may be a module."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*parents, *([node.module] if node.module else [])])
+            found.add(module)
+            found.update(f"{module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def imports_ray(path: Path) -> bool:
+    return any(name == "ray" or name.startswith("ray.") for name in imports(path, ""))
+
+
+def breaches(part: str, names: set[str]) -> set[str]:
+    """The imports of prodcat's own modules that a file of `part` may not have."""
+    own = {name.removeprefix("prodcat.") for name in names if name.startswith("prodcat.")}
+    if part in COMPOSERS:
+        return set()
+    allowed = BASE | ALLOWED.get(part, frozenset()) | {part}
+    # "prediction.bundle" allows itself, what lies under it, and the bare package it is taken from.
+    packages = {entry.split(".")[0] for entry in allowed if "." in entry}
+    own -= packages | {"__version__"}
+    return {name for name in own if not any(name == entry or name.startswith(entry + ".") for entry in allowed)}
+
+
+def test_a_module_imports_only_layers_below_it(module_file: Path, repository: Path) -> None:
+    place = module_file.relative_to(repository / "prodcat")
+    part = place.parts[0].removesuffix(".py")
+    names = imports(module_file, ".".join(("prodcat", *place.parent.parts)))
+    if place.name == "distributed.py":
+        names = {name for name in names if not name.startswith("prodcat.distributed")}
+    found = breaches(part, names)
+    if part in BASE:
+        found |= {name for name in names if name.startswith("prodcat.") and name.split(".")[1] not in BASE}
+    assert not found, f"{place} may not import {sorted(found)}: see ALLOWED in this file"
+
+
+def test_every_part_has_its_layer(module_file: Path, repository: Path) -> None:
+    part = module_file.relative_to(repository / "prodcat").parts[0].removesuffix(".py")
+    assert part in BASE | ALLOWED.keys() | COMPOSERS | {"__init__", "distributed"}, f"say in this file what {part} may import"
+
+
+def test_ray_is_imported_only_where_the_name_says_so(module_file: Path, repository: Path) -> None:
+    place = module_file.relative_to(repository / "prodcat")
+    if imports_ray(module_file):
+        assert place.name == "distributed.py" or place.as_posix() in RAY_FILES, f"{place} imports ray: move that into the part's distributed.py"
+
+
+def test_tests_import_ray_only_in_their_folders(repository: Path) -> None:
+    allowed = ("ray", "serving", "e2e", "gpu", "conftest.py")
+    found = [
+        path for path in (repository / "tests").rglob("*.py") if imports_ray(path) and path.relative_to(repository / "tests").parts[0] not in allowed
+    ]
+    assert found == []
+
+
+def test_nothing_imports_the_entry_points(module_file: Path, repository: Path) -> None:
+    if module_file.name not in ("cli.py", "__main__.py"):
+        assert not {name for name in imports(module_file, "prodcat") if name.startswith(("prodcat.cli", "ray_jobs"))}
+
+
+def test_the_reader_of_imports_sees_every_form(tmp_path: Path) -> None:
+    source = tmp_path / "source.py"
+    lines = ["import ray.data as d", "from prodcat.model import fusion", "from . import inputs", "from ..model.losses import loss"]
+    source.write_text("\n".join([*lines, "def f():", "    from ray import serve", ""]))
+    found = imports(source, "prodcat.encoders")
+    assert {"ray.data", "prodcat.model.fusion", "prodcat.encoders.inputs", "prodcat.model.losses", "ray.serve"} <= found
+    assert imports_ray(source)
+    assert breaches("encoders", found) == {"model", "model.fusion", "model.losses", "model.losses.loss"}
+    assert breaches("training", {"prodcat.prediction.bundle", "prodcat.prediction.cascade"}) == {"prediction.cascade"}

@@ -1,0 +1,139 @@
+"""A small bundle of real parts with random weights: encoders, an int8 text stage, a fusion, and a gate that sends about half of the titles on.
+
+Nothing is trained: these tests ask whether HTTP answers as the bundle does, not whether the answers are good.
+Imports no Ray: this file is read before tests/conftest.py has set the environment that Ray reads when it is imported.
+"""
+
+import shutil
+import socket
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from prodcat.config import Config
+from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle
+from prodcat.prediction.cascade import Cascade, CascadeSettings
+from prodcat.prediction.gate import Gate
+from prodcat.prediction.text_stage import TextStage
+from prodcat.taxonomy import Taxonomy
+
+TITLES = (
+    "black leather boots",
+    "running shoes for men",
+    "red silk dress",
+    "cotton t-shirt, white",
+    "blaue Jeans für Damen",
+    "sac à main en cuir",
+    "gold necklace",
+    "sports watch with rubber strap",
+    "wool scarf",
+    "sunglasses",
+    "canvas backpack 20 l",
+    "sandals, beige",
+)
+TREE = Taxonomy.from_lines(
+    [
+        "Apparel > Topwear > Tshirts",
+        "Apparel > Dresses",
+        "Apparel > Bottomwear > Jeans",
+        "Footwear > Shoes",
+        "Footwear > Sandals",
+        "Bags",
+    ]
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Torch and the exporters are imported here only: the tests' own process needs them to make the bundle, a text replica does not."""
+    import torch
+    from safetensors.torch import save_file
+
+    from prodcat.encoders.encoder import EncoderConfig, ImageScratch, ScratchConfig, TextScratch, obtain
+    from prodcat.model.fusion import FusionConfig, Modality
+    from prodcat.prediction.multimodal_stage import ModalitySettings, MultimodalStageSettings, encoder_towers
+    from prodcat.training.fusion_stage import FusionStageTask, write_stage_two
+    from prodcat.training.text_stage import TextStageConfig, export, text_task
+
+    torch.manual_seed(0)
+    place = tmp_path_factory.mktemp("tiny")
+    words, pixels = TextScratch(layers=1, width=32, heads=2, vocabulary=300), ImageScratch(size=32, patch=16, layers=1, width=32, heads=2)
+    shape = ScratchConfig(text=words, image=pixels, embed_dim=16)
+    configs: dict[str, Config] = {"text": EncoderConfig(family="roberta", scratch=shape), "image": EncoderConfig(family="vit", scratch=shape)}
+    encoders = {name: obtain(config, place / name, TITLES).encoder for name, config in configs.items()}  # type: ignore[arg-type]
+
+    def decided(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+        """Heads far from zero, so that answers differ from title to title."""
+        state = module.state_dict()
+        return {name: torch.randn_like(value) if ".linear." in name else value.clone() for name, value in state.items()}
+
+    one = text_task(place / "text", TREE, TextStageConfig())
+    save_file(decided(one.build()), place / "one.safetensors")
+    with warnings.catch_warnings():
+        # The exporter's own remarks; training's tests are where they matter.
+        warnings.simplefilter("ignore")
+        export(one, place / "one.safetensors", place / STAGE_ONE)
+    confidence = _confidences(place / STAGE_ONE)
+
+    towers = encoder_towers(encoders)
+    modalities = tuple(
+        Modality(name, tower.reads, tower.dim, np.zeros(tower.dim, np.float32), np.ones(tower.dim, np.float32)) for name, (_, tower) in towers.items()
+    )
+    two = FusionStageTask(modalities, TREE, FusionConfig(width=16))
+    save_file(decided(two.build()), place / "two.safetensors")
+    settings = MultimodalStageSettings(
+        modalities=tuple(ModalitySettings(name=m.name, encoder=towers[m.name][0], tower=m.reads, dim=m.dim) for m in modalities), fusion=two.config
+    )
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(place / STAGE_ONE, folder / STAGE_ONE)
+        write_stage_two(folder / STAGE_TWO, two, place / "two.safetensors", settings)
+        for name in encoders:
+            shutil.copytree(place / name, folder / ENCODERS / name)
+
+    return write_bundle(
+        place / "bundle",
+        tree=TREE,
+        settings=_settings(float(np.median(confidence))),
+        encoders={name: tower.fingerprint for name, (_, tower) in towers.items()},
+        seen=[],
+        training={},
+        fill=fill,
+    )
+
+
+def _settings(threshold: float) -> CascadeSettings:
+    ones = (1.0,) * TREE.depth
+    return CascadeSettings(text_fields=("title",), temperatures_one=ones, temperatures_two=ones, gate=Gate(threshold=threshold))
+
+
+def _confidences(stage_one: Path) -> list[float]:
+    from prodcat.contracts import Product
+
+    cascade = Cascade(TREE, _settings(0.0), TextStage(stage_one), None, "")
+    answers = cascade.first([Product("shop", str(row), title=title) for row, title in enumerate(TITLES)]).answers
+    return [answer.confidences[-1] for answer in answers if answer is not None]
+
+
+@pytest.fixture(scope="session")
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def url(ray_cluster: None, tiny_bundle: Bundle, free_port: int) -> Iterator[str]:
+    """The application, deployed once for all tests here; Serve and its HAProxy are shut down before the cluster is."""
+    from prodcat.serving.deployment import run_local
+
+    with run_local(tiny_bundle.folder, port=free_port) as base:
+        yield base
+
+
+@pytest.fixture(scope="session")
+def titles() -> tuple[str, ...]:
+    return TITLES

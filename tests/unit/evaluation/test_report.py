@@ -1,0 +1,165 @@
+"""The page: the figures stand in it, hostile text does not act in it, nothing is fetched from elsewhere."""
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from prodcat.evaluation.compose import evaluate
+from prodcat.evaluation.figures import f1_intervals, gate_curve
+from prodcat.evaluation.mistakes import ErrorExample
+from prodcat.evaluation.report import render, write_report
+
+HOSTILE = '<script>alert(1)</script>"><img src=http://evil.example/x onerror=alert(1)>'
+GATE = {"threshold": 0.9, "curve": [{"threshold": t, "stage_two_share": t / 2, "f1": 0.9 + t / 20} for t in (0.0, 0.5, 0.9, 1.0)]}
+PART = {"f1": 0.8, "precision": 0.8, "recall": 0.8, "f1_ci": [0.7, 0.9]}
+BASELINE = {"name": "SVM", "products": 3, "unlabelled": 0, "hierarchical": PART, "levels": {"1": {"accuracy": 0.5, "macro_f1": 0.25}}}
+
+
+def example(**changes) -> ErrorExample:
+    values = {"key": "a/1", "platform": "a", "truth": ("Apparel", "Dresses"), "predicted": ("Apparel", "Topwear"), "confidence": 0.97, "stage": 2}
+    return ErrorExample(**{**values, **changes})
+
+
+def picture(size: tuple[int, int] = (640, 480)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 30, 60)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data + " "
+
+
+@pytest.fixture(scope="module")
+def metrics(tree, predictions, truth):
+    labels = {"a/1": "Apparel > Dresses", "a/2": "Gifts", "b/1": "Footwear > Shoes > Casual", "b/2": None}
+    answers = {"a/1": "Apparel > Topwear > Tops", "a/2": "Gifts", "b/1": "Footwear > Shoes > Casual", "b/2": "Gifts"}
+    table = predictions(tree, answers, stage={"a/1": 2})
+    probes = {"title": table, "image": table}
+    return evaluate(table, truth(labels, language={"a/1": "en"}), tree, gate=GATE, baseline=BASELINE, probes=probes, seed=0)
+
+
+def test_writes_both_files_and_returns_the_page(metrics, tmp_path):
+    page = write_report(metrics, tmp_path / "new" / "out", errors=[example()], title="Shoes and shirts")
+    assert page == tmp_path / "new" / "out" / "report.html"
+    assert json.loads((page.parent / "metrics.json").read_text(encoding="utf-8")) == metrics
+    assert "Shoes and shirts" in Page(page.read_text(encoding="utf-8")).text
+
+
+def test_figures_stand_in_the_page(metrics):
+    text = " ".join(Page(render(metrics, errors=[], title="t")).text.split())
+    f1 = metrics["hierarchical"]["f1"]
+    low, high = metrics["hierarchical"]["f1_ci"]
+    assert f"Hierarchical F1 {100 * f1:.2f} % 95 %: {100 * low:.2f} to {100 * high:.2f}" in text
+    assert "80.00 %" in text
+    assert f"{metrics['baseline']['error_ratio']:.2f} ×" in text
+    for words in ("Title and image", "Title alone", "Image alone", "Baseline: SVM", "Classes among the labels", "gate, 0.9000"):
+        assert words in text
+
+
+def test_hostile_text_is_shown_not_run():
+    errors = [example(title=HOSTILE, key=HOSTILE, predicted=("Apparel", HOSTILE))]
+    metrics = _hostile_metrics(HOSTILE)
+    page = Page(render(metrics, errors=errors, title=HOSTILE))
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+    assert not [attrs for _, attrs in page.tags if any(name.startswith("on") for name in attrs)]
+    assert page.text.count("alert(1)") >= 10  # title, heading, bundle, baseline, platform, language, confusion, card: as text
+
+
+def _hostile_metrics(text: str) -> dict:
+    """Metrics in which every word that comes from a shop is `text`."""
+    part = {"products": 1, "unlabelled": 0, "hierarchical": PART, "levels": {"1": {"products": 1, "classes": 1, "accuracy": 0.5, "macro_f1": 0.5}}}
+    return {
+        **part,
+        "bundle": text,
+        "seed": 0,
+        "outside_tree": 0,
+        "classes": {"1": 1},
+        "tree_classes": {"1": 1},
+        "valid_paths": 1.0,
+        "cascade": {"stage_two_share": 0.0, "stage_one": {"products": 1, "f1": 0.8}, "stage_two": {"products": 0, "f1": None}},
+        "by_platform": {text: part},
+        "by_language": {text: part},
+        "language_unknown": 0,
+        "baseline": {"absent": text},
+        "probes": {"title+image": {**part, "left_out": 0}, "image": {**part, "products": 0, "hierarchical": None, "levels": {}, "left_out": 1}},
+        "gate": None,
+        "confusions": [{"parent": text, "truth": text, "predicted": text, "level": 1, "products": 1, "of": 1}],
+    }
+
+
+def test_products_set_aside_before_are_named(metrics):
+    page = render({**metrics, "left_out": {"seen": 7801, "near_duplicates_of_seen": 12}, "unreadable": 3}, errors=[], title="t")
+    assert "Not scored: 7,801 products" in page
+    assert "12 near-duplicates" in page
+    assert "Not scored: 3 labelled products" in page
+    assert "Not scored" not in render(metrics, errors=[], title="t")
+
+
+@pytest.fixture(scope="module")
+def gallery(metrics):
+    """A page with 40 errors: one with an image, one with a damaged one, the others without."""
+    images = [picture(), b"this is text", *[None] * 38]
+    return render(metrics, errors=[example(key=f"a/{i:03}", image=image) for i, image in enumerate(images)], title="t")
+
+
+def test_opens_offline(gallery):
+    page = Page(gallery)
+    sources = [attrs[name] for _, attrs in page.tags for name in ("src", "href") if name in attrs]
+    assert len(sources) == 3  # two plots, one thumbnail
+    assert all(source.startswith("data:image/") for source in sources)
+    policy = next(attrs["content"] for tag, attrs in page.tags if tag == "meta" and attrs.get("http-equiv"))
+    assert policy.startswith("default-src 'none'")
+
+
+def test_thumbnails_are_small_jpegs(gallery):
+    data = base64.b64decode(re.search(r"data:image/jpeg;base64,([^\"]+)", gallery)[1])
+    image = Image.open(io.BytesIO(data))
+    assert (image.format, image.size) == ("JPEG", (96, 72))
+
+
+def test_missing_and_damaged_images_and_titles_are_said(gallery):
+    text = Page(gallery).text
+    assert text.count("image not an image") == 1
+    assert text.count("no image") == 22
+    assert text.count("no title") == 24
+
+
+def test_gallery_shows_the_first_24(gallery):
+    assert "a/023" in gallery
+    assert "a/024" not in gallery
+
+
+def test_the_page_is_the_same_for_the_same_metrics(metrics):
+    assert render(metrics, errors=[example()], title="t") == render(metrics, errors=[example()], title="t")
+
+
+def test_gate_curve_marks_the_chosen_gate():
+    svg = gate_curve(0.5, GATE["curve"])
+    assert svg.startswith("<svg")
+    assert "gate 0.5000" in svg
+    assert gate_curve(0.9, GATE["curve"]) != svg
+
+
+def test_intervals_name_every_row():
+    svg = f1_intervals([("All products", 0.99, 0.98, 0.995), ("Baseline", 0.97, 0.96, 0.98)])
+    assert "All products" in svg
+    assert "Baseline" in svg
+    assert "99.00" in svg

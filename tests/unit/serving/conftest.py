@@ -1,0 +1,58 @@
+"""A cascade whose two stages are small real readers of words: the titles name the leaf, so every expected answer can be told by eye."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from prodcat.contracts import Product
+from prodcat.encoders.inputs import product_text
+from prodcat.errors import ImageError
+from prodcat.images import ImageLimits, decode
+from prodcat.prediction.cascade import Cascade, CascadeSettings, StageTwoOutput
+from prodcat.prediction.gate import Gate
+from prodcat.taxonomy import Taxonomy
+
+TREE = Taxonomy([("Footwear", "Shoes", "Boots"), ("Footwear", "Shoes", "Heels"), ("Footwear", "Sandals"), ("Bags",)])
+
+
+def _scores(text: str) -> np.ndarray:
+    """A named category scores 9, one above a named category 2: a text that names the whole path is all but certain, a leaf alone is not."""
+    named = [category.path for category in TREE.categories if category.name.lower() in text.lower()]
+    return np.array([9.0 * (c.path in named) + 2.0 * any(c.path == path[: c.level] != path for path in named) for c in TREE.categories], np.float32)
+
+
+class WordReader:
+    """Stage one: sure where the title names every level's category."""
+
+    def read(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        return np.stack([_scores(text) for text in texts]), np.zeros((len(texts), 1), np.float32)
+
+
+class WordAndImageReader:
+    """Stage two: as stage one, and a readable image speaks for bags."""
+
+    def read(self, products: Sequence[Product]) -> StageTwoOutput:
+        logits = np.zeros((len(products), len(TREE)), np.float32)
+        readable = np.zeros(len(products), dtype=bool)
+        problems: list[tuple[str, str] | None] = [None] * len(products)
+        for row, product in enumerate(products):
+            text = product_text(product.title, product.description, product.brand, ("title",))
+            if text is not None:
+                logits[row] += _scores(text)
+                readable[row] = True
+            if product.image is not None:
+                try:
+                    decode(product.image, ImageLimits())
+                except ImageError as error:
+                    problems[row] = (error.reason, error.detail)
+                else:
+                    logits[row] += 20 * _scores("bags")
+                    readable[row] = True
+        return StageTwoOutput(logits, readable, tuple(problems))
+
+
+@pytest.fixture
+def cascade() -> Cascade:
+    settings = CascadeSettings(text_fields=("title",), temperatures_one=(1.0,) * 3, temperatures_two=(1.0,) * 3, gate=Gate(threshold=0.9))
+    return Cascade(TREE, settings, WordReader(), WordAndImageReader(), "feedc0ffee00")
