@@ -13,7 +13,6 @@ import base64
 import csv
 import io
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -78,7 +77,7 @@ class DemoSummary:
         """For printing."""
         return [
             f"{self.products:,} products in {len(self.feeds)} feeds and {len(LANGUAGES)} languages, {self.leaves} leaves: {self.out}",
-            f"{self.missing_images} without image, {self.silent_titles} with a title that hides the category, {self.wrong_labels} with a wrong label, "
+            f"{self.missing_images} without image, {self.silent_titles} with a title that hides the category, {self.wrong_labels} wrongly labelled, "
             f"{self.shallow_labels} labelled above the leaf, {self.duplicates} duplicates, {sum(self.rejects.values())} broken rows, "
             f"{sum(self.image_problems.values())} broken images",
         ]
@@ -308,5 +307,4 @@ def _write_truth(file: Path, items: list[_Item]) -> None:
         }
         for item in items
     }
-    counts = Counter("copy" if item.copy_of else "original" for item in items)
-    file.write_text(json.dumps({"counts": counts, "products": truth}, ensure_ascii=False, indent=1), encoding="utf-8")
+    file.write_text(json.dumps(truth, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -46,16 +46,25 @@ def photograph(leaf: str, colour: Colour, style: PhotoStyle, rng: np.random.Gene
     SHAPES[leaf](Pen(layer, _varied(colour, 18, rng), _accent(colour, rng)))
     if rng.random() < 0.4:
         layer = layer.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    layer = layer.rotate(float(rng.uniform(-style.tilt, style.tilt)), Image.Resampling.BILINEAR)
-    size = int(CANVAS * rng.uniform(0.72, 1.05))
-    layer = layer.resize((int(size * rng.uniform(0.92, 1.08)), size), Image.Resampling.BILINEAR)
-    offset = (rng.uniform(-0.056, 0.056, 2) * CANVAS).astype(int)
-    canvas.paste(layer, ((CANVAS - layer.width) // 2 + int(offset[0]), (CANVAS - layer.height) // 2 + int(offset[1])), layer)
+    layer = _moved(layer, style.tilt, rng)
+    canvas.paste(layer, (0, 0), layer)
     side = int(rng.integers(style.side[0], style.side[1] + 1))
     image = canvas.resize((side, side), Image.Resampling.LANCZOS)
     noise = rng.normal(0, 3, (side, side, 1))
     pixels = np.asarray(image, dtype=np.float32) * np.array(style.cast, dtype=np.float32) + noise
     return ImageEnhance.Brightness(Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))).enhance(float(rng.uniform(0.9, 1.08)))
+
+
+def _moved(layer: Image.Image, tilt: float, rng: np.random.Generator) -> Image.Image:
+    """Turned, stretched, scaled and shifted, in one pass."""
+    angle = np.radians(rng.uniform(-tilt, tilt))
+    scale = rng.uniform(0.72, 1.05) * np.array([rng.uniform(0.92, 1.08), 1.0])
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    inverse = np.linalg.inv(turn * scale)
+    middle = np.full(2, CANVAS / 2)
+    shift = middle - inverse @ (middle + rng.uniform(-0.056, 0.056, 2) * CANVAS)
+    (a, b), (d, e) = inverse
+    return layer.transform(layer.size, Image.Transform.AFFINE, (a, b, float(shift[0]), d, e, float(shift[1])), Image.Resampling.BILINEAR)
 
 
 def jpeg(image: Image.Image, quality: int) -> bytes:

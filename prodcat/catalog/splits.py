@@ -7,12 +7,9 @@ shop. One thing can move a product: a newcomer that is a near-duplicate of two g
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from pydantic import Field, model_validator
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from prodcat.config import Config
 
@@ -72,27 +69,14 @@ def assign(keys: Sequence[str], components: np.ndarray, earlier: Sequence[tuple[
     old = [(key, group, split) for key, group, split in earlier if key in index]
     old_keys = {key for key, _, _ in old}
     order = [index[key] for key, _, _ in old] + [i for i, key in enumerate(keys) if key not in old_keys]
-    components = _keep_together(components, old, index)
 
     founders: dict[int, str] = {}
     name_of_old = {key: group for key, group, _ in old}
-    for i in order:  # oldest first: the first product seen of a component names it
+    # Oldest first: the first product seen of a component names it, by the group it was in. So what was one group stays one by its name, also when the
+    # product that linked its members is gone.
+    for i in order:
         founders.setdefault(int(components[i]), name_of_old.get(keys[i], keys[i]))
     groups = [founders[int(components[i])] for i in order]
     splits = [split_of(group, config) for group in groups]
     moved = sum(before != now for (_, _, before), now in zip(old, splits, strict=False))
     return Assignment([keys[i] for i in order], groups, splits, moved)
-
-
-def _keep_together(components: np.ndarray, old: Sequence[tuple[str, str, str]], index: dict[str, int]) -> np.ndarray:
-    """What was one group stays one, also if the product that linked its members is gone."""
-    members: dict[str, list[int]] = {}
-    for key, group, _ in old:
-        members.setdefault(group, []).append(int(components[index[key]]))
-    links = [pair for parts in members.values() for pair in pairwise(parts) if pair[0] != pair[1]]
-    if not links:
-        return components
-    a, b = np.array(links).T
-    size = int(components.max()) + 1
-    _, joined = connected_components(coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(size, size)), directed=False)
-    return np.asarray(joined)[components]

@@ -101,7 +101,12 @@ def earlier_splits(out: Path) -> list[tuple[str, str, str]]:
     # An ingestion that was cut off while publishing leaves no catalog.json; its splits are still to be kept.
     for splits in (out / "splits.parquet", out / _INCOMING / "splits.parquet"):
         if splits.is_file():
-            columns = pq.read_table(splits).to_pydict()
+            try:
+                columns = pq.read_table(splits).to_pydict()
+            except (OSError, pa.ArrowException) as error:
+                raise FeedError(
+                    f"{splits}: damaged ({error}); without it old products may change their split: restore it, or remove {out}"
+                ) from error
             return list(zip(columns["key"], columns["group"], columns["split"], strict=True))
     foreign = [entry.name for entry in out.iterdir() if entry.name != _INCOMING] if out.is_dir() else []
     if foreign:

@@ -57,11 +57,15 @@ def scratch(config: EncoderConfig, part: Path, titles: Sequence[str]) -> Manifes
         reads = reads.model_copy(update={"mean": theirs.mean, "std": theirs.std, "interpolation": theirs.interpolation})
         vision_cfg |= {"timm_model_name": start.pretrained_cfg["architecture"], "timm_pool": "token", "timm_proj": "linear"}
     model_cfg = {"embed_dim": config.scratch.embed_dim, "vision_cfg": vision_cfg, "text_cfg": text_cfg}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        module = _build(model_cfg)
+    module = _build(model_cfg)
     if start is not None:
-        module.visual.trunk.load_state_dict(start.state_dict())
+        try:
+            module.visual.trunk.load_state_dict(start.state_dict())
+        except RuntimeError as error:
+            name = vision_cfg["timm_model_name"]
+            raise EncoderError(
+                f"vision_from {config.scratch.vision_from}: not shaped as timm's {name}, which open_clip builds by name alone"
+            ) from error
     settings = TextInput(fields=config.fields, max_tokens=config.max_tokens, pad_id=vocabulary.PAD_ID)
     return _save(module, part, model_cfg, reads.to_open_clip(), settings)
 
@@ -161,7 +165,7 @@ def _save(module: Any, part: Path, model_cfg: dict[str, Any], preprocess_cfg: di
     image = ImageInput.from_open_clip(preprocess_cfg)
     (part / CONFIG).write_text(json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}, indent=1) + "\n", encoding="utf-8")
     write(module, part)
-    return Manifest(family="clip", text=text, image=image)
+    return Manifest(family="clip", dim=int(model_cfg["embed_dim"]), text=text, image=image)
 
 
 def write(module: nn.Module, part: Path) -> None:
@@ -185,10 +189,9 @@ def open_folder(folder: Path, manifest: Manifest) -> tuple[nn.Module, dict[str, 
     def image(pixels: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(module.encode_image(pixels, normalize=True))
 
-    dim = int(model_cfg["embed_dim"])
     return module, {
-        "image": ImageTower(module, image, manifest.image, dim),
-        "text": TextTower(module, text, Tokens(manifest.text, folder), dim),
+        "image": ImageTower(module, image, manifest.image, manifest.dim),
+        "text": TextTower(module, text, Tokens(manifest.text, folder), manifest.dim),
     }
 
 

@@ -1,31 +1,29 @@
 """PRODUCTS to FEATURES on Ray Data: read, decode and prepare on CPU tasks, encode on a pool of actors, write Parquet. Only what is not there yet.
 
-Between the stages travels one row a batch: its keys and digests, and the prepared array as bytes. So Ray never re-batches pixels or pads token ids, and
-an actor encodes what a task prepared, as it stood.
+Between the stages travels one row a batch: its keys and digests, and the prepared array as bytes. So Ray never re-batches pixels or pads token ids,
+and an actor encodes what a task prepared, as it stood.
 """
 
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from prodcat.config import Config
 from prodcat.encoders import features
+from prodcat.encoders.encoder import TowerFacts, describe, load
 from prodcat.encoders.features import FeatureSet
 from prodcat.encoders.inputs import ImageInput, Manifest, Tokens, product_text
 from prodcat.errors import EncoderError, ImageError
 from prodcat.images import ImageLimits, decode
-
-if TYPE_CHECKING:
-    from prodcat.encoders.encoder import Tower
 
 Progress = Callable[[str, int, int], None]
 _TEXTS = ("title", "description", "brand")
@@ -51,11 +49,16 @@ class EmbedConfig(Config):
     actors: int = Field(1, ge=1, description="encoding actors, each with the weights in memory")
     actor_cpus: float = Field(0.5, gt=0, description="logical CPUs of an actor")
     actor_gpus: float = Field(0.0, ge=0, description="GPUs of an actor; with any, it encodes there")
-    prepare_cpus: float = Field(0.5, gt=0, description="logical CPUs of a reading and preparing task")
+    prepare_cpus: float = Field(0.4, gt=0, description="logical CPUs of a reading and preparing task")
     write_cpus: float = Field(0.1, gt=0, description="logical CPUs of a writing task")
-    threads: int | None = Field(
-        None, ge=1, description="torch threads of an actor on the CPU; null for all of its machine's CPUs, shared among the actors"
-    )
+    threads: int | None = Field(None, ge=1, description="torch threads of an actor; null for all CPUs of its machine, shared among the actors")
+
+    @model_validator(mode="after")
+    def _stays_apart(self) -> Self:
+        # Ray Data fuses neighbours that ask for the same: decoding would then wait for encoding.
+        if self.actor_gpus == 0 and self.actor_cpus == self.prepare_cpus:
+            raise ValueError(f"actor_cpus and prepare_cpus are both {self.actor_cpus}: make them differ a little, so that Ray keeps the stages apart")
+        return self
 
 
 def embed(
@@ -76,20 +79,18 @@ def embed(
         on_progress: called with set name, products done, products to do.
 
     Returns:
-        Set name -> set. An encoder with one tower gives "name", with two "name_image" and "name_text". A product without the input (no text, no image,
-        or an image that does not decode) is not in the set.
+        Set name -> set. An encoder with one tower gives "name", with two "name_image" and "name_text". A product without the input (no text, no
+        image, or an image that does not decode) is not in the set.
 
     Raises:
         EncoderError: an encoder folder that does not load.
     """
-    from prodcat.encoders.encoder import load
-
     # Keys and digests only: titles and images stay in the files until a worker reads them.
     per_file = {file: pq.read_table(file, columns=["key", "digest"]) for file in product_files}
     products = pa.concat_tables(list(per_file.values())) if per_file else None
     sets: dict[str, FeatureSet] = {}
     for name, place in encoders.items():
-        towers = load(place).towers
+        towers = describe(place)
         for reads, tower in sorted(towers.items()):
             set_name = name if len(towers) == 1 else f"{name}_{reads}"
             folder = features.set_folder(Path(out), set_name, tower.fingerprint)
@@ -107,7 +108,7 @@ def embed(
 def _encode_new(
     per_file: Mapping[str, pa.Table],
     encoder: Path,
-    tower: "Tower",
+    tower: TowerFacts,
     folder: Path,
     config: EmbedConfig,
     limits: ImageLimits,
@@ -124,9 +125,10 @@ def _encode_new(
     known = ray.put(pa.concat_arrays([_identity(per_file[file]).filter(mask) for file, mask in waiting.items()]))
     columns = ["key", "digest", *(("image",) if tower.reads == "image" else _TEXTS)]
     source: dict[str, str] = {"encoder": str(encoder), "reads": tower.reads}
-    data = ray.data.read_parquet(list(waiting), columns=columns, ray_remote_args={"num_cpus": config.prepare_cpus})
+    data = ray.data.read_parquet(list(waiting), num_cpus=config.prepare_cpus).select_columns(columns)
     # Small blocks keep pixels flowing: by default one task piles up 128 MB before anything is encoded.
     data.context.target_max_block_size = _BLOCK_BYTES
+    data.context.print_on_execution_start = False
     prepare = functools.partial(_prepare, **source, fingerprint=tower.fingerprint, known=known, limits=limits, size=config.batch_size)
     # Texts of like length go into one batch, so that padding costs little: that takes some to choose from.
     rows = config.batch_size * (1 if tower.reads == "image" else _TEXT_BATCHES)
@@ -222,8 +224,6 @@ class _Encode:
     def __init__(self, encoder: str, reads: str, config: EmbedConfig) -> None:
         # Here and not above: the tasks that prepare share this module and go without torch's 0.75 GB.
         import torch
-
-        from prodcat.encoders.encoder import load
 
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // config.actors))
         # A logical GPU may stand for none: torch knows what is there.

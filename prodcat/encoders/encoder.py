@@ -1,5 +1,5 @@
-"""The protocol that every encoder follows, where one comes from (`obtain`), and the folder it lives in (`load`). Knows no family's insides: those stand
-one a file in roberta.py, vit.py and clip.py, and are imported when one is asked for.
+"""The protocol that every encoder follows, where one comes from (`obtain`), and the folder it lives in (`load`). Knows no family's insides: those
+stand one a file in roberta.py, vit.py and clip.py, and are imported when one is asked for.
 
 An encoder folder is whole: safetensors, JSON and tokenizer files plus encoder.json (inputs.Manifest). No hub is needed to use it.
 """
@@ -22,7 +22,6 @@ from prodcat.errors import EncoderError
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
 FAMILIES = {"roberta": "prodcat.encoders.roberta", "vit": "prodcat.encoders.vit", "clip": "prodcat.encoders.clip"}
 _POOLINGS: dict[str, tuple[str | None, ...]] = {"roberta": ("mean", "cls"), "vit": ("token_mean", "token"), "clip": (None,)}
@@ -129,7 +128,7 @@ class EncoderConfig(Config):
     )
     pooling: Literal["cls", "mean", "token", "token_mean"] | None = Field(
         None,
-        description='text: "mean" (default) or "cls"; ViT: "token_mean" (default: class token and mean of the patches, side by side) or "token"; CLIP: none',
+        description='text: "mean" (default) or "cls"; ViT: "token_mean" (default: with the mean of the patches beside it), "token"; CLIP: none',
     )
     fields: tuple[TextFields, ...] = Field(("title",), min_length=1, description="fields of a product that the text tower reads")
     max_tokens: int = Field(64, ge=4, le=4096, description="longest text in tokens; CLIP from a hub or folder keeps its own")
@@ -145,6 +144,15 @@ class EncoderConfig(Config):
     @property
     def chosen_pooling(self) -> Any:
         return self.pooling or _POOLINGS[self.family][0]
+
+
+@dataclass(frozen=True)
+class TowerFacts:
+    """What can be said of a tower without opening its weights."""
+
+    reads: Literal["text", "image"]
+    dim: int
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -191,7 +199,7 @@ class FolderEncoder:
 
 
 def fingerprint(folder: str | Path) -> str:
-    """SHA-256 over names and bytes of all weights, configuration, tokenizer and preprocessing files of an encoder folder: wherever the folder lies."""
+    """SHA-256 over names and bytes of all weights, configuration, tokenizer and preprocessing files of an encoder folder, wherever it lies."""
     total = hashlib.sha256()
     for file in _content(Path(folder)):
         with file.open("rb") as stream:
@@ -204,6 +212,13 @@ def tower_fingerprint(encoder: str, reads: str) -> str:
     return hashlib.sha256(f"{encoder}\0{reads}".encode()).hexdigest()
 
 
+def describe(folder: str | Path) -> dict[str, TowerFacts]:
+    """The towers of an encoder folder; needs no torch. Raises EncoderError for a folder that is no encoder folder."""
+    manifest, identity = Manifest.load(Path(folder)), fingerprint(folder)
+    sides: dict[Literal["text", "image"], Any] = {"image": manifest.image, "text": manifest.text}
+    return {reads: TowerFacts(reads, manifest.dim, tower_fingerprint(identity, reads)) for reads, side in sides.items() if side is not None}
+
+
 def obtain(config: EncoderConfig, folder: str | Path, titles: Sequence[str]) -> Obtained:
     """Find or make an encoder and write it, whole, to `folder`.
 
@@ -213,15 +228,20 @@ def obtain(config: EncoderConfig, folder: str | Path, titles: Sequence[str]) -> 
     Raises:
         EncoderError: none of the sources can be had; says why for each.
     """
+    import torch
+
     family, target = _family(config.family), Path(folder)
     refused: list[str] = []
     for source in [config.source] if isinstance(config.source, str) else config.source:
         part = _fresh_part(target)
         try:
-            if source == "scratch":
-                manifest = family.scratch(config, part, titles)
-            else:
-                manifest = _from_elsewhere(config, source, part)
+            # Libraries fill modules with random weights before they load others: nobody else's random numbers shall depend on that.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(config.seed)
+                if source == "scratch":
+                    manifest = family.scratch(config, part, titles)
+                else:
+                    manifest = _from_elsewhere(config, source, part)
         except EncoderError as error:
             shutil.rmtree(part)
             refused.append(str(error))
@@ -270,10 +290,13 @@ def load(folder: str | Path, device: str = "cpu") -> Encoder:
     Raises:
         EncoderError: names the file that is missing or does not fit.
     """
+    import torch
+
     place = Path(folder)
     manifest = Manifest.load(place)
     try:
-        module, towers = _family(manifest.family).open_folder(place, manifest)
+        with torch.random.fork_rng(devices=[]):
+            module, towers = _family(manifest.family).open_folder(place, manifest)
     except EncoderError:
         raise
     except Exception as error:  # three libraries, each with its own errors for damaged files

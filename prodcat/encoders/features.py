@@ -1,9 +1,9 @@
 """The folder in which a tower's vectors are kept, and how they are read back. Ray-free; knows no weights and no images.
 
-A set lives in <set name>-<fingerprint[:16]>/part-*.parquet. A part appears whole or not at all, and a product has one row: that of its present content.
+A set lives in <set name>-<fingerprint[:16]>/part-*.parquet. A part appears whole or not at all, and a product has one row: that of its
+present content.
 """
 
-import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,4 +117,4 @@ def _write(table: pa.Table, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     pq.write_table(table, temporary, compression="zstd")
-    os.replace(temporary, file)
+    temporary.replace(file)

@@ -1,7 +1,7 @@
 """Whether a model hub is reached, asked once and quickly. Knows no model.
 
-The hub's client retries for half a minute and more before it gives up, once for every file; so one short question goes first, and without an answer only
-the files it has already kept are looked at.
+The hub's client retries for half a minute and more before it gives up, once for every file; so one short question goes first, and without an answer
+only the files it has already kept are looked at.
 """
 
 import contextlib

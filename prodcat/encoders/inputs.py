@@ -162,7 +162,7 @@ class ImageInput(Config):
             resized = (max(1, round(width / ratio)), max(1, round(height / ratio)))
         if resized != image.size:
             image = image.resize(resized, _FILTERS[self.interpolation])
-        return np.asarray(self._centre(image), dtype=np.uint8)
+        return np.array(self._centre(image), dtype=np.uint8)
 
     def _centre(self, image: Image.Image) -> Image.Image:
         lack_x, lack_y = max(self.size - image.width, 0), max(self.size - image.height, 0)
@@ -186,6 +186,7 @@ class Manifest(Config):
     pooling: Literal["cls", "mean", "token", "token_mean"] | None = Field(
         None, description="how token vectors become one vector; null if the weights say"
     )
+    dim: int = Field(gt=0, description="numbers in a vector")
     text: TextInput | None = Field(None, description="null for a family without a text tower")
     image: ImageInput | None = Field(None, description="null for a family without an image tower")
 

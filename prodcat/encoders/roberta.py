@@ -1,4 +1,4 @@
-"""Text encoders of the transformers library: RoBERTa first, and whatever else AutoModel opens that gives one vector a token (BERT, XLM-R, MPNet, ...).
+"""Text encoders of the transformers library: RoBERTa first, and whatever else AutoModel opens that gives one vector a token (BERT, XLM-R, MPNet).
 Knows nothing of images.
 """
 
@@ -38,14 +38,11 @@ def scratch(config: EncoderConfig, part: Path, titles: Sequence[str]) -> Manifes
         pad_token_id=vocabulary.PAD_ID,
         eos_token_id=vocabulary.EOS_ID,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        module = RobertaModel(settings, add_pooling_layer=False)
+    module = RobertaModel(settings, add_pooling_layer=False)
     settings.save_pretrained(part)
     write(module, part)
-    return Manifest(
-        family="roberta", pooling=config.chosen_pooling, text=TextInput(fields=config.fields, max_tokens=config.max_tokens, pad_id=vocabulary.PAD_ID)
-    )
+    text = TextInput(fields=config.fields, max_tokens=config.max_tokens, pad_id=vocabulary.PAD_ID)
+    return Manifest(family="roberta", pooling=config.chosen_pooling, dim=shape.width, text=text)
 
 
 def fetch(config: EncoderConfig, name: str, part: Path, *, hub: bool) -> Manifest:
@@ -66,7 +63,7 @@ def fetch(config: EncoderConfig, name: str, part: Path, *, hub: bool) -> Manifes
     module.config.save_pretrained(part)
     write(module, part)
     text = TextInput(fields=config.fields, max_tokens=config.max_tokens, pad_id=tokenizer.pad_token_id)
-    return Manifest(family="roberta", pooling=config.chosen_pooling, text=text)
+    return Manifest(family="roberta", pooling=config.chosen_pooling, dim=int(module.config.hidden_size), text=text)
 
 
 def write(module: nn.Module, part: Path) -> None:
@@ -90,7 +87,7 @@ def open_folder(folder: Path, manifest: Manifest) -> tuple[nn.Module, dict[str, 
         weights = mask.unsqueeze(-1).to(states.dtype)
         return torch.as_tensor((states * weights).sum(1) / weights.sum(1))
 
-    return module, {"text": TextTower(module, forward, Tokens(settings, folder), int(module.config.hidden_size))}
+    return module, {"text": TextTower(module, forward, Tokens(settings, folder), manifest.dim)}
 
 
 def _model(name: str) -> Any:

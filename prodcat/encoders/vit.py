@@ -22,11 +22,9 @@ _MOULD = "vit_tiny_patch16_224"
 def scratch(config: EncoderConfig, part: Path, titles: Sequence[str]) -> Manifest:
     """Write a small ViT with random weights. Images are squashed: nothing of a product is cut off."""
     shape = config.scratch.image
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        module = timm.create_model(
-            _MOULD, num_classes=0, img_size=shape.size, patch_size=shape.patch, embed_dim=shape.width, depth=shape.layers, num_heads=shape.heads
-        )
+    module = timm.create_model(
+        _MOULD, num_classes=0, img_size=shape.size, patch_size=shape.patch, embed_dim=shape.width, depth=shape.layers, num_heads=shape.heads
+    )
     image = ImageInput(size=shape.size, resize="squash")
     chosen = {"input_size": (3, shape.size, shape.size), "crop_pct": 1.0, "crop_mode": "squash", "mean": image.mean, "std": image.std}
     return _save(module, part, config.chosen_pooling, image, chosen)
@@ -50,7 +48,8 @@ def _save(module: Any, part: Path, pooling: Any, image: ImageInput, data: dict[s
     save_for_hf(module, str(part), safe_serialization=True, data_config=data)
     # Over timm's own file, so that the same weights are the same bytes however they came here.
     write(module, part)
-    return Manifest(family="vit", pooling=pooling, image=image)
+    dim = int(module.num_features) * (1 if pooling == "token" else 2)
+    return Manifest(family="vit", pooling=pooling, dim=dim, image=image)
 
 
 def write(module: nn.Module, part: Path) -> None:
@@ -72,8 +71,7 @@ def open_folder(folder: Path, manifest: Manifest) -> tuple[nn.Module, dict[str, 
             return torch.as_tensor(tokens[:, 0])
         return torch.cat([tokens[:, 0], tokens[:, prefix:].mean(1)], dim=1)
 
-    dim = int(module.num_features) * (1 if manifest.pooling == "token" else 2)
-    return module, {"image": ImageTower(module, forward, manifest.image, dim)}
+    return module, {"image": ImageTower(module, forward, manifest.image, manifest.dim)}
 
 
 def _check(module: Any, pooling: str | None, name: str) -> None:

@@ -51,11 +51,14 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_api(cascade: Cascade, ask_stage_two: AskStageTwo, info: ModelInfo, limits: RequestLimits, ready: Ready, *, threads: int = 1) -> FastAPI:
+def create_api(
+    cascade: Cascade, ask_stage_two: AskStageTwo, info: ModelInfo, limits: RequestLimits, ready: Ready, *, threads: int = 1, id_header: bool = True
+) -> FastAPI:
     """
     Args:
         cascade: `first` runs in this process, `finish` too; its stage two is not used.
         threads: stage one's, see FirstPassQueue.
+        id_header: see RequestIdentity.
     """
     queue = FirstPassQueue(cascade.first, threads=threads)
 
@@ -79,7 +82,7 @@ def create_api(cascade: Cascade, ask_stage_two: AskStageTwo, info: ModelInfo, li
     )
     # The layer added last is the outermost.
     api.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes)
-    api.add_middleware(RequestIdentity)
+    api.add_middleware(RequestIdentity, header=id_header)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _refused)
 

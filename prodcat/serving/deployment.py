@@ -120,7 +120,7 @@ class TextStage:
     def __serve_build_asgi_app__(self) -> FastAPI:
         limits = self._args.limits
         info = model_info(self._bundle, limits.model_dump())
-        return create_api(self._cascade, self._ask, info, limits, self._missing, threads=self._args.text.threads)
+        return create_api(self._cascade, self._ask, info, limits, self._missing, threads=self._args.text.threads, id_header=False)
 
     async def _ask(self, products: list[Product]) -> StageTwoOutput:
         calls = [products[start : start + PRODUCTS_A_CALL] for start in range(0, len(products), PRODUCTS_A_CALL)]

@@ -18,10 +18,15 @@ _log = logging.getLogger(__name__)
 
 
 class RequestIdentity:
-    """Takes the caller's X-Request-ID if it is harmless, else makes one; leaves it in scope["state"]["request_id"]."""
+    """Takes the caller's X-Request-ID if it is harmless, else makes one; leaves it in scope["state"]["request_id"].
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        header: put the id into the answer's header. False where the server around does so, as Ray Serve: the header would stand there twice.
+    """
+
+    def __init__(self, app: ASGIApp, header: bool = True) -> None:
         self._app = app
+        self._header = header
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -36,7 +41,8 @@ class RequestIdentity:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)[HEADER] = request_id
+                if self._header:
+                    MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
         try:

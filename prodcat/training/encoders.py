@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from open_clip.loss import ClipLoss
 from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms import v2
 
 from prodcat.config import Config
 from prodcat.encoders import vocabulary
@@ -103,6 +101,9 @@ class _Contrastive(nn.Module):
         pixels = _augmented(batch["image"], self.augment) if self.training else batch["image"]
         images = self.encoder.encode_image(self.image.normalise(pixels), normalize=True)
         texts = self.encoder.encode_text(batch["input_ids"].long(), normalize=True)
+        # open_clip and torchvision take seconds to import; workers that train something else need neither.
+        from open_clip.loss import ClipLoss
+
         workers = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         rank = torch.distributed.get_rank() if workers > 1 else 0
         contrast = ClipLoss(local_loss=workers > 1, gather_with_grad=workers > 1, rank=rank, world_size=workers)
@@ -127,6 +128,8 @@ class _ImageClassifier(nn.Module):
 
 
 def _augmentation(image: ImageInput, training: EncoderTraining) -> Any:
+    from torchvision.transforms import v2
+
     return v2.Compose(
         [
             v2.RandomResizedCrop(image.size, scale=(training.smallest_crop, 1.0), ratio=(0.8, 1.25), antialias=True),

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from PIL import Image
 
 from prodcat.contracts import Product
@@ -20,7 +21,9 @@ from prodcat.prediction.cascade import Answer, Unreadable
 with warnings.catch_warnings():
     # Ray Serve's own models use a form of pydantic's Field that pydantic warns of, and warnings are errors here.
     warnings.simplefilter("ignore")
-    from prodcat.serving.deployment import ServeArgs, build_app, run_local
+    from ray.serve.schema import ServeDeploySchema
+
+    from prodcat.serving.deployment import ServeArgs, build_app, local_args, run_local
 
 COLORS = ("red", "green", "blue", "black", None, None)
 
@@ -82,7 +85,7 @@ def test_http_agrees_with_the_predictor_one_by_one(url: str, products: list[Prod
         for product, wanted in zip(products, expected, strict=True):
             answer = client.post("/v1/classify", json=_body(product))
             assert answer.status_code == (200 if isinstance(wanted, Answer) else 422)
-            assert answer.headers.get_list("X-Request-ID")
+            assert len(answer.headers.get_list("X-Request-ID")) == 1
             _agrees(answer.json(), wanted)
 
 
@@ -138,6 +141,19 @@ def test_a_text_replica_holds_no_torch(url: str) -> None:
 def test_a_second_local_service_on_the_cluster_is_refused(url: str, tiny_bundle: Bundle) -> None:
     with pytest.raises(ConfigError, match="already runs"), run_local(tiny_bundle.folder, port=1):
         pass
+
+
+@pytest.mark.parametrize("name", ["prod", "local"])
+def test_the_shipped_configurations_fit(name: str) -> None:
+    document = yaml.safe_load((Path(__file__).parents[2] / "serve_configs" / f"{name}.yaml").read_text(encoding="utf-8"))
+    (application,) = ServeDeploySchema.model_validate(document).applications
+    assert application.import_path == "prodcat.serving.deployment:build_app"
+    args = ServeArgs.model_validate(application.args)
+    assert args.bundle == "runs/demo/bundle"
+    assert args.multimodal.num_gpus == (1 if name == "prod" else 0)
+    assert args.text.num_cpus + args.multimodal.num_cpus <= 2
+    if name == "local":
+        assert args == local_args()
 
 
 def test_a_missing_bundle_is_named_before_anything_is_deployed(tmp_path: Path) -> None:

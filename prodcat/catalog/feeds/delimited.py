@@ -55,7 +55,9 @@ class DelimitedReader:
         csv.field_size_limit(_FIELD_LIMIT)
         with self._open(feed, options) as stream:
             lines = _Lines(stream)
-            reader = csv.reader(lines, delimiter=self._delimiter(feed, options))
+            delimiter = self._delimiter(feed, options)
+            # Strict, so that a stray quote which meets the quote of a later line is an error and not a field of many lines.
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
             names = list(options.header) if options.header is not None else self._header(feed, reader)
             row = 0
             while True:
@@ -67,13 +69,15 @@ class DelimitedReader:
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    problem = ("broken_line", f"{error}; quotes must be closed and doubled inside a field")
+                    if len(lines.record) == 1 and not lines.ended:
+                        # `1,"5" tablet"`: careless, but within one line there is only one way to read it.
+                        fields = next(csv.reader(lines.record, delimiter=delimiter))
+                    else:
+                        problem = ("broken_line", f"a quote that opens in this line is not closed, or not doubled inside its field ({error})")
                 if not fields and problem is None:
                     continue  # a blank line
                 row += 1
-                if problem is None and lines.ended:
-                    problem = ("broken_line", "a quote that opens in this line is never closed")
-                elif problem is None and len(fields) != len(names):
+                if problem is None and len(fields) != len(names):
                     problem = ("broken_line", f"{len(fields)} fields, the header has {len(names)} ({', '.join(names)[:200]})")
                 if problem is not None:
                     # Only the first line is known to be broken: the others were drawn in by its open quote and are read again on their own.

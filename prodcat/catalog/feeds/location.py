@@ -1,8 +1,9 @@
 """Where a feed lies: a local path or any URI that pyarrow's file systems read (s3://, gs://, hdfs://, file://). Knows nothing of formats."""
 
+import os
 import posixpath
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 
@@ -20,25 +21,24 @@ class Location:
 
     Args:
         source: local path or URI, as given; what tables and messages show.
+        start: folder that a relative path starts from; kept, as a worker on a cluster may run in another folder than the one who named the path.
     """
 
     source: str
+    start: str = field(default_factory=os.getcwd, compare=False, repr=False)
 
     @cached_property
     def _resolved(self) -> tuple[fs.FileSystem, str]:
         try:
             if _URI.match(self.source):
                 return fs.FileSystem.from_uri(self.source)
-            return fs.LocalFileSystem(), self.source
+            return fs.LocalFileSystem(), posixpath.normpath(posixpath.join(self.start, self.source))
         except (OSError, ValueError, pa.ArrowException) as error:
             raise FeedError(f"{self.source}: not a path or URI that can be read: {error}") from error
 
-    def __getstate__(self) -> dict[str, str]:
-        # Only the name travels to workers: file systems are opened where they are used.
-        return {"source": self.source}
-
-    def __setstate__(self, state: dict[str, str]) -> None:
-        object.__setattr__(self, "source", state["source"])
+    def __reduce__(self) -> tuple[type["Location"], tuple[str, str]]:
+        # Only names travel to workers: file systems are opened where they are used.
+        return Location, (self.source, self.start)
 
     @property
     def filesystem(self) -> fs.FileSystem:
@@ -77,10 +77,10 @@ class Location:
     @property
     def folder(self) -> "Location":
         head, _, _ = self.source.rpartition("/")
-        return Location(head or ("/" if self.source.startswith("/") else "."))
+        return Location(head or ("/" if self.source.startswith("/") else "."), self.start)
 
     def child(self, relative: str) -> "Location":
-        return Location(posixpath.join(self.source, relative))
+        return Location(posixpath.join(self.source, relative), self.start)
 
     def info(self) -> fs.FileInfo:
         try:

@@ -1,0 +1,102 @@
+"""The loop on Ray Train: it learns, two workers learn the same, a killed worker costs no more than an epoch, and a shard too large to keep is streamed."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from prodcat.decoding import greedy_nodes, sibling_log_softmax
+from prodcat.errors import TrainingError
+from prodcat.model.fusion import FusionConfig, Modality
+from prodcat.prediction.multimodal_stage import fused_logits
+from prodcat.taxonomy import Taxonomy
+from prodcat.training.distributed import ScalingConfig, fit
+from prodcat.training.fusion_stage import FusionStageTask, fusion_rows, statistics, trained_fusion
+from prodcat.training.loop import Batch, LoopConfig
+
+TREE = Taxonomy([(f"a{i}", f"b{i}{j}") for i in range(3) for j in range(4)])
+LEAVES = np.flatnonzero(TREE.is_leaf)
+LOOP = LoopConfig(epochs=6, batch_size=64, learning_rate=3e-3)
+SMALL = ScalingConfig(workers=1, cpus_per_worker=0.5, threads=1)
+
+
+def synthetic(rows: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    prototypes = {name: np.random.default_rng(7).normal(size=(len(TREE), 16)) for name in ("text", "image")}
+    nodes = generator.choice(LEAVES, rows)
+    vectors = {name: (value[nodes] + 0.7 * generator.normal(size=(rows, 16))).astype(np.float32) for name, value in prototypes.items()}
+    present = generator.random((rows, 2)) < 0.8
+    present[~present.any(axis=1), 0] = True
+    return vectors, present, TREE.path_indices[nodes]
+
+
+TRAIN, VALIDATION, TEST = synthetic(640, 0), synthetic(128, 1), synthetic(400, 2)
+
+
+def task(kind: type[FusionStageTask] = FusionStageTask, **more) -> FusionStageTask:
+    vectors, present, _ = TRAIN
+    modalities = tuple(Modality(name, name, 16, *statistics(vectors[name], present[:, i])) for i, name in enumerate(vectors))
+    return kind(modalities, TREE, FusionConfig(width=32, dropout=0.1), **more)
+
+
+def tables() -> dict[str, pa.Table]:
+    return {"train": fusion_rows(*TRAIN), "validation": fusion_rows(*VALIDATION)}
+
+
+def accuracy(trained: FusionStageTask, weights: Path) -> float:
+    vectors, present, targets = TEST
+    logits = fused_logits(trained_fusion(trained, weights), vectors, present)
+    return float((greedy_nodes(sibling_log_softmax(logits, TREE), TREE) == targets[:, -1]).mean())
+
+
+def test_one_worker_learns_and_two_learn_as_well(ray_cluster: None, tmp_path: Path) -> None:
+    lines: list[str] = []
+    alone = fit(task(), tables(), loop=LOOP, scaling=SMALL, out=tmp_path / "one", on_progress=lines.append)
+    together = fit(task(), tables(), loop=LOOP, scaling=SMALL.model_copy(update={"workers": 2}), out=tmp_path / "two")
+    assert [line.split(",")[0] for line in lines] == [f"stage two: epoch {epoch}/6" for epoch in range(1, 7)]
+    assert accuracy(task(), alone) > 0.85
+    assert accuracy(task(), together) == pytest.approx(accuracy(task(), alone), abs=0.06)
+
+
+@dataclass(frozen=True)
+class Killed(FusionStageTask):
+    """Its worker is killed in the fourth epoch, once; every loss leaves a mark."""
+
+    marks: Path = Path()
+
+    def loss(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        with (self.marks / "steps").open("a") as stream:
+            stream.write("step\n")
+        if len((self.marks / "steps").read_text().splitlines()) > 35 and not (self.marks / "killed").exists():
+            (self.marks / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().loss(module, batch)
+
+
+def test_a_killed_worker_costs_no_more_than_its_epoch(ray_cluster: None, tmp_path: Path) -> None:
+    killed = task(Killed, marks=tmp_path)
+    resumed = fit(killed, tables(), loop=LOOP, scaling=SMALL, out=tmp_path / "killed")
+    assert (tmp_path / "killed").exists()
+    steps = len((tmp_path / "steps").read_text().splitlines())
+    # 10 steps an epoch, 6 epochs, and at most one epoch again.
+    assert 60 < steps <= 70
+    whole = fit(task(), tables(), loop=LOOP, scaling=SMALL, out=tmp_path / "whole")
+    for name, value in load_file(whole).items():
+        torch.testing.assert_close(load_file(resumed)[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_a_shard_too_large_to_keep_is_streamed(ray_cluster: None, tmp_path: Path) -> None:
+    streamed = fit(task(), tables(), loop=LOOP, scaling=SMALL.model_copy(update={"cache_gb": 0.0}), out=tmp_path / "streamed")
+    assert accuracy(task(), streamed) > 0.85
+
+
+def test_nothing_to_train_on_is_said(ray_cluster: None, tmp_path: Path) -> None:
+    nothing = fusion_rows(*TRAIN).slice(0, 0)
+    with pytest.raises(TrainingError, match="stage two: there is no training product"):
+        fit(task(), {"train": nothing}, loop=LOOP, scaling=SMALL, out=tmp_path)

@@ -1,0 +1,59 @@
+"""Feature sets on disk: read back aligned with any keys, and a changed product's old vector gone."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from prodcat import contracts
+from prodcat.encoders import features
+from prodcat.errors import ContractError
+
+
+def _rows(keys: list[str], digests: list[str], first: float) -> pa.Table:
+    vectors = (first + np.arange(len(keys), dtype=np.float32))[:, None].repeat(3, axis=1)
+    return pa.table({"key": keys, "digest": digests, "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), 3)})
+
+
+@pytest.fixture
+def feature_set(tmp_path: Path) -> features.FeatureSet:
+    features.write_part(tmp_path, _rows(["a", "b", "c"], ["1", "2", "3"], 10))
+    features.write_part(tmp_path, _rows(["d", "e"], ["4", "5"], 20))
+    return features.FeatureSet("vit", tmp_path, "f" * 64, 3, "image", 5, 5)
+
+
+def test_read_follows_the_keys(feature_set: features.FeatureSet) -> None:
+    vectors, present = features.read(feature_set, ["e", "nobody", "a", "d", "a"])
+    assert vectors.dtype == np.float32
+    assert vectors[:, 0].tolist() == [21, 0, 10, 20, 10]
+    assert present.tolist() == [True, False, True, True, True]
+
+
+def test_nothing_to_read(feature_set: features.FeatureSet, tmp_path: Path) -> None:
+    assert features.read(feature_set, [])[0].shape == (0, 3)
+    empty = features.FeatureSet("vit", tmp_path / "none", "f", 3, "image", 0, 0)
+    vectors, present = features.read(empty, ["a"])
+    assert vectors.tolist() == [[0, 0, 0]]
+    assert not present.any()
+
+
+def test_parts_follow_the_contract(feature_set: features.FeatureSet) -> None:
+    for part in features.parts(feature_set.folder):
+        assert pq.read_schema(part).equals(contracts.features(3))
+    with pytest.raises(ContractError, match="embed"):
+        features.write_part(feature_set.folder, _rows(["x"], ["1"], 0).append_column("extra", pa.array([1])))
+
+
+def test_changed_products_lose_their_vector_and_unknown_ones_keep_it(feature_set: features.FeatureSet) -> None:
+    features.drop_superseded(feature_set.folder, pa.table({"key": ["b", "a", "d", "e"], "digest": ["new", "1", "new", "new"]}))
+    assert sorted(features.identities(feature_set.folder)["key"].to_pylist()) == ["a", "c"]
+    assert features.read(feature_set, ["a", "b", "c"])[0][:, 0].tolist() == [10, 0, 12]
+    assert len(list(feature_set.folder.iterdir())) == 1
+
+
+def test_a_set_of_another_size_is_named(feature_set: features.FeatureSet) -> None:
+    wrong = features.FeatureSet("vit", feature_set.folder, "f", 4, "image", 5, 5)
+    with pytest.raises(ContractError, match="vectors of 3 numbers, expected are 4"):
+        features.read(wrong, ["a"])

@@ -1,0 +1,77 @@
+"""Products of concurrent requests are answered together, each as if alone, without blocking the event loop."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+from prodcat.contracts import Product
+from prodcat.prediction.cascade import Cascade, FirstPass
+from prodcat.serving.first_pass import MAX_BATCH, FirstPassQueue
+
+WORDS = ("Footwear: Shoes, Boots", "boots", "Bags", "footwear shoes heels", "thing")
+
+
+def _products(count: int) -> list[Product]:
+    return [Product("shop", str(row), title=f"{WORDS[row % len(WORDS)]} {row}") for row in range(count)]
+
+
+def test_every_product_is_answered_as_if_alone(cascade: Cascade) -> None:
+    products = _products(150)
+
+    async def ask() -> list[FirstPass]:
+        queue = FirstPassQueue(cascade.first, threads=3)
+        requests = [products[:1], products[1:100], products[100:], []]
+        results = await asyncio.gather(*(queue.first(request) for request in requests))
+        queue.close()
+        return results
+
+    results = asyncio.run(ask())
+    answers = [answer for result in results for answer in result.answers]
+    assert answers == [cascade.first([product]).answers[0] for product in products]
+    unsure = [product for product, answer in zip(products, answers, strict=True) if answer is None]
+    assert [product for result in results for product in result.for_stage_two] == unsure
+
+
+def test_what_comes_while_a_thread_is_busy_is_taken_together_and_the_gone_are_not_computed(cascade: Cascade) -> None:
+    batches: list[list[str]] = []
+    busy, free = threading.Event(), threading.Event()
+
+    def first(products: Sequence[Product]) -> FirstPass:
+        batches.append([product.product_id for product in products])
+        busy.set()
+        assert free.wait(5)
+        return cascade.first(products)
+
+    async def ask() -> None:
+        queue = FirstPassQueue(first)
+        products = _products(MAX_BATCH + 4)
+        tasks = [asyncio.create_task(queue.first([product])) for product in products]
+        # The loop is free while stage one works.
+        assert await asyncio.to_thread(busy.wait, 5)
+        late = asyncio.create_task(queue.first([Product("shop", "gone", title="boots")]))
+        await asyncio.sleep(0)
+        late.cancel()
+        free.set()
+        await asyncio.gather(*tasks)
+        queue.close()
+
+    asyncio.run(ask())
+    assert [len(batch) for batch in batches] == [MAX_BATCH, 4]
+    assert "gone" not in {name for batch in batches for name in batch}
+
+
+def test_a_failure_reaches_every_request_of_its_batch_and_no_later_one(cascade: Cascade) -> None:
+    def first(products: Sequence[Product]) -> FirstPass:
+        if any(product.product_id == "0" for product in products):
+            raise RuntimeError("broken")
+        return cascade.first(products)
+
+    async def ask() -> None:
+        queue = FirstPassQueue(first)
+        results = await asyncio.gather(*(queue.first([product]) for product in _products(3)), return_exceptions=True)
+        assert all(isinstance(result, RuntimeError) for result in results)
+        (answer,) = (await queue.first([Product("shop", "9", title=WORDS[0])])).answers
+        assert answer is not None
+        queue.close()
+
+    asyncio.run(ask())
