@@ -50,18 +50,17 @@ def demonstrate(out: Path, *, products: int, port: int, say: Say) -> dict[str, A
     }
 
 
-# Minutes, not hours: the drawn images are small and alike, and the point is the path.
+# Minutes, not hours: few, small, drawn images, and the point is the path. Large patches make a small transformer see much for little.
 DEMO_SETS = (
-    "stage_one_pretraining.loop.epochs=4",
-    "stage_one.loop.epochs=12",
-    "pretraining.image.loop.epochs=8",
-    "pretraining.clip.loop.epochs=4",
-    "encoders.image.scratch.image.size=64",
-    "encoders.image.scratch.image.patch=8",
-    "encoders.image.scratch.image.layers=4",
-    "encoders.clip.scratch.image.size=64",
-    "encoders.clip.scratch.image.patch=8",
-    "encoders.clip.scratch.image.layers=4",
+    "stage_one_pretraining=null",
+    "stage_one.loop.epochs=10",
+    "encoders.image.scratch.image={size: 64, patch: 16, layers: 4, width: 192, heads: 3}",
+    "encoders.clip.scratch.image={size: 64, patch: 16, layers: 3, width: 192, heads: 3}",
+    "encoders.clip.scratch.text={layers: 2, width: 128, heads: 2}",
+    "pretraining.image.loop={epochs: 20, batch_size: 32, learning_rate: 0.001, weight_decay: 0.05}",
+    "pretraining.clip.loop.epochs=6",
+    "stage_two.loop.epochs=20",
+    "stage_two.loop.batch_size=32",
 )
 
 

@@ -25,9 +25,14 @@ def cluster(config: ClusterConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    # Serve prints its own lines through its own logger; what it did is told by the caller.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if os.environ.get("RAY_ADDRESS"):
         ray.init(address="auto", logging_level=logging.WARNING, log_to_driver=False)
     else:
+        # A run of seconds should not wait seconds to be seen as finished, and nobody takes a local machine away.
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         ray.init(
             address="local",
             num_cpus=config.num_cpus,

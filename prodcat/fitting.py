@@ -55,10 +55,12 @@ class FitConfig(Config):
     cluster: ClusterConfig = ClusterConfig()
     ingest: IngestConfig = IngestConfig()
     stage_one_encoder: EncoderConfig
-    stage_one_pretraining: EncoderTraining = EncoderTraining()
+    stage_one_pretraining: EncoderTraining | None = Field(EncoderTraining(), description="null: fine-tuned from where it starts")
     stage_one: TextStageConfig = TextStageConfig()
     encoders: dict[str, EncoderConfig] = Field(min_length=1, description="encoders of stage two, by name")
-    pretraining: dict[str, EncoderTraining] = Field({}, description="how an encoder that starts from scratch is trained, by the same names")
+    pretraining: dict[str, EncoderTraining | None] = Field(
+        {}, description="how an encoder that starts from scratch is trained, by the same names; null: not at all"
+    )
     embed: EmbedConfig = EmbedConfig()
     stage_two: FusionStageConfig = FusionStageConfig()
     gate: GateConfig = GateConfig()
@@ -253,7 +255,7 @@ def _catalog(
 def _encoder(
     name: str,
     encoder: EncoderConfig,
-    training: EncoderTraining,
+    training: EncoderTraining | None,
     train: Labelled,
     catalog: Catalog,
     tree: Taxonomy,
@@ -267,7 +269,7 @@ def _encoder(
     def make() -> None:
         obtained = obtain(encoder, folder / "untrained", [text for text in train.texts if text])
         on_progress(f"  {name}: {obtained.source}")
-        if obtained.needs_training:
+        if obtained.needs_training and training is not None:
             train_encoder(
                 folder / "untrained",
                 folder / "ready",
@@ -288,7 +290,7 @@ def _encoder(
             shutil.move(folder / "untrained", folder / "ready")
 
     # What is taken as it is does not depend on the catalog; asking for it again would.
-    key = steps.run(f"encoder {name}", [catalog.digest, encoder, training, config.seed, tree.hash], folder, make)
+    key = steps.run(f"encoder {name}", [catalog.digest, encoder, training or "as it is", config.seed, tree.hash], folder, make)
     return folder / "ready", key
 
 

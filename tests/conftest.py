@@ -61,6 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     }
     # Without a token in the environment the first ray.init leaves one in the home folder, and every later `ray start` of this user demands it.
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} if "RAY_AUTH_MODE" not in os.environ else {}
@@ -108,6 +110,41 @@ def demo_feeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     out = tmp_path_factory.mktemp("demo")
     write_demo(out, products=240, seed=0)
+    return out
+
+
+# Every part of a bundle, each as small as it can be and still learn.
+TINY = (
+    "stage_one_encoder.scratch.text={layers: 1, width: 32, heads: 2, vocabulary: 600}",
+    "stage_one_pretraining=null",
+    "stage_one.loop.epochs=4",
+    "stage_one.loop.learning_rate=0.003",
+    "encoders={text: {source: scratch, max_tokens: 24, scratch: {text: {layers: 1, width: 32, heads: 2, vocabulary: 600}}}, "
+    "clip: {family: clip, source: scratch, max_tokens: 24, scratch: {text: {layers: 1, width: 32, heads: 2, vocabulary: 600}, "
+    "image: {size: 32, patch: 8, layers: 1, width: 32, heads: 2}, embed_dim: 32}}, "
+    "image: {family: vit, source: scratch, scratch: {image: {size: 32, patch: 8, layers: 1, width: 32, heads: 2}}}}",
+    "pretraining={text: null, image: {loop: {epochs: 1}}, clip: {loop: {epochs: 1}}}",
+    "stage_two.loop.epochs=10",
+    "stage_two.fusion.width=64",
+    "scaling.cpus_per_worker=0.5",
+    "classify.cpus_per_actor=0.5",
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> tuple[str, ...]:
+    """Overrides of the offline profile that make a fit take about a minute."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def demo_run(ray_cluster: None, demo_feeds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole run of `fit` over the demo feeds: catalog, features, bundle. Treat it as read-only."""
+    from prodcat.config import load
+    from prodcat.fitting import FitConfig, fit
+
+    out = tmp_path_factory.mktemp("run")
+    fit([str(demo_feeds)], out, load(FitConfig, "offline", TINY), on_progress=print)
     return out
 
 

@@ -145,12 +145,20 @@ def _write_tokenizer(name: str, model_cfg: dict[str, Any], part: Path, length: i
 def openai_tokenizer() -> Tokenizer:
     """CLIP's own vocabulary, which open_clip ships, for the tokenizers library (Radford et al. 2021, arXiv 2103.00020).
 
-    The same ids as open_clip.SimpleTokenizer, but for what that mends before: HTML entities and broken Unicode.
+    The same ids as open_clip.SimpleTokenizer, but for what that mends before: HTML entities, full-width forms and broken Unicode.
     """
     origin = SimpleTokenizer()
     start, end = "<start_of_text>", "<end_of_text>"
     tokenizer = Tokenizer(models.BPE(vocab=origin.encoder, merges=list(origin.bpe_ranks), end_of_word_suffix="</w>", unk_token=end))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            normalizers.Replace(Regex("[\u02bc\u2018-\u201b]"), "'"),
+            normalizers.Replace(Regex("[\u201c-\u201f]"), '"'),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Lowercase(),
+        ]
+    )
     words = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(words, behavior="removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]

@@ -1,4 +1,5 @@
-"""PRODUCTS to FEATURES on Ray Data: read, decode and prepare on CPU tasks, encode on a pool of actors, write Parquet. Only what is not there yet.
+"""PRODUCTS to FEATURES on Ray Data: read, decode and prepare on CPU tasks, encode on a pool of actors, write Parquet. Only what is not there yet, in
+one pass for all towers.
 
 Between the stages travels one row a batch: its keys and digests, and the prepared array as bytes. So Ray never re-batches pixels or pads token ids,
 and an actor encodes what a task prepared, as it stood.
@@ -7,8 +8,9 @@ and an actor encodes what a task prepared, as it stood.
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -27,11 +29,13 @@ from prodcat.images import ImageLimits, decode
 
 Progress = Callable[[str, int, int], None]
 _TEXTS = ("title", "description", "brand")
-_TEXT_BATCHES = 16
+# So many batches are prepared at once: texts of like length can then share a batch, and padding costs little.
+_BATCHES_AT_ONCE = 4
 _BLOCK_BYTES = 16 * 2**20
 # One row a batch. The array goes as bytes: texts pad to another length in every batch.
 _PREPARED = pa.schema(
     [
+        pa.field("set", pa.string()),
         pa.field("keys", pa.list_(pa.string())),
         pa.field("digests", pa.list_(pa.string())),
         pa.field("readable", pa.list_(pa.bool_())),
@@ -39,14 +43,15 @@ _PREPARED = pa.schema(
         pa.field("prepared", pa.large_binary()),
     ]
 )
+_TOLD = pa.schema([pa.field("set", pa.string()), pa.field("written", pa.int64()), pa.field("unreadable", pa.int64())])
 
 
 class EmbedConfig(Config):
     """What embedding may take of the cluster. The fractions let reading, preparing and encoding share two CPUs; none waits for another's share."""
 
     batch_size: int = Field(32, ge=1, le=4096, description="products encoded at once")
-    rows_per_part: int = Field(1024, ge=1, description="rows of one Parquet part; also how often progress is told")
-    actors: int = Field(1, ge=1, description="encoding actors, each with the weights in memory")
+    rows_per_part: int = Field(1024, ge=1, description="vectors written at once, of all sets together; also how often progress is told")
+    actors: int = Field(1, ge=1, description="encoding actors, each with the weights of all encoders in memory")
     actor_cpus: float = Field(0.5, gt=0, description="logical CPUs of an actor")
     actor_gpus: float = Field(0.0, ge=0, description="GPUs of an actor; with any, it encodes there")
     prepare_cpus: float = Field(0.4, gt=0, description="logical CPUs of a reading and preparing task")
@@ -59,6 +64,17 @@ class EmbedConfig(Config):
         if self.actor_gpus == 0 and self.actor_cpus == self.prepare_cpus:
             raise ValueError(f"actor_cpus and prepare_cpus are both {self.actor_cpus}: make them differ a little, so that Ray keeps the stages apart")
         return self
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One tower, the set it fills, and the products that are in the set already, as an Arrow array of identities."""
+
+    name: str
+    encoder: Path
+    tower: TowerFacts
+    folder: Path
+    known: "ray.ObjectRef[pa.Array]"
 
 
 def embed(
@@ -83,56 +99,48 @@ def embed(
         image, or an image that does not decode) is not in the set.
 
     Raises:
-        EncoderError: an encoder folder that does not load.
+        EncoderError: a folder that is no encoder folder.
     """
     # Keys and digests only: titles and images stay in the files until a worker reads them.
     per_file = {file: pq.read_table(file, columns=["key", "digest"]) for file in product_files}
-    products = pa.concat_tables(list(per_file.values())) if per_file else None
     sets: dict[str, FeatureSet] = {}
+    jobs: list[_Job] = []
+    totals: dict[str, int] = {}
+    waiting: set[str] = set()
     for name, place in encoders.items():
         towers = describe(place)
         for reads, tower in sorted(towers.items()):
             set_name = name if len(towers) == 1 else f"{name}_{reads}"
             folder = features.set_folder(Path(out), set_name, tower.fingerprint)
             folder.mkdir(parents=True, exist_ok=True)
-            written = unreadable = 0
-            if products is not None:
-                features.drop_superseded(folder, products)
-                report = functools.partial(on_progress, set_name) if on_progress else _silent
-                written, unreadable = _encode_new(per_file, Path(place), tower, folder, config, limits, report)
-            rows = features.identities(folder).num_rows
-            sets[set_name] = FeatureSet(set_name, folder, tower.fingerprint, tower.dim, tower.reads, rows, written, unreadable)
+            if per_file:
+                features.drop_superseded(folder, pa.concat_tables(list(per_file.values())))
+            done = _identity(features.identities(folder))
+            new = {file: pc.invert(pc.is_in(_identity(table), value_set=done)) for file, table in per_file.items()}
+            sets[set_name] = FeatureSet(set_name, folder, tower.fingerprint, tower.dim, tower.reads, 0, 0)
+            totals[set_name] = sum(mask.true_count for mask in new.values())
+            if totals[set_name]:
+                waiting |= {file for file, mask in new.items() if mask.true_count}
+                jobs.append(_Job(set_name, Path(place), tower, folder, ray.put(done)))
+    counts = _run(jobs, sorted(waiting), totals, config, limits, on_progress or _silent) if jobs else {}
+    for name, found in sets.items():
+        written, unreadable = counts.get(name, (0, 0))
+        sets[name] = replace(found, rows=features.identities(found.folder).num_rows, new_rows=written, unreadable=unreadable)
     return sets
 
 
-def _encode_new(
-    per_file: Mapping[str, pa.Table],
-    encoder: Path,
-    tower: TowerFacts,
-    folder: Path,
-    config: EmbedConfig,
-    limits: ImageLimits,
-    report: Callable[[int, int], None],
-) -> tuple[int, int]:
-    """Returns rows written, images that did not decode."""
-    done = _identity(features.identities(folder))
-    there = {file: pc.is_in(_identity(table), value_set=done) for file, table in per_file.items()}
-    waiting = {file: mask for file, mask in there.items() if mask.false_count}
-    total = sum(mask.false_count for mask in waiting.values())
-    if not total:
-        return 0, 0
-    # The readers need to know only the rows of the files that they open.
-    known = ray.put(pa.concat_arrays([_identity(per_file[file]).filter(mask) for file, mask in waiting.items()]))
-    columns = ["key", "digest", *(("image",) if tower.reads == "image" else _TEXTS)]
-    source: dict[str, str] = {"encoder": str(encoder), "reads": tower.reads}
-    data = ray.data.read_parquet(list(waiting), num_cpus=config.prepare_cpus).select_columns(columns)
+def _run(
+    jobs: Sequence[_Job], files: list[str], totals: Mapping[str, int], config: EmbedConfig, limits: ImageLimits, on_progress: Progress
+) -> dict[str, tuple[int, int]]:
+    """Set name -> rows written, images that did not decode."""
+    reads = {job.tower.reads for job in jobs}
+    columns = ["key", "digest", *(_TEXTS if "text" in reads else ()), *(("image",) if "image" in reads else ())]
+    data = ray.data.read_parquet(files, num_cpus=config.prepare_cpus).select_columns(columns)
     # Small blocks keep pixels flowing: by default one task piles up 128 MB before anything is encoded.
     data.context.target_max_block_size = _BLOCK_BYTES
     data.context.print_on_execution_start = False
-    prepare = functools.partial(_prepare, **source, fingerprint=tower.fingerprint, known=known, limits=limits, size=config.batch_size)
-    # Texts of like length go into one batch, so that padding costs little: that takes some to choose from.
-    rows = config.batch_size * (1 if tower.reads == "image" else _TEXT_BATCHES)
-    data = data.map_batches(prepare, batch_size=rows, batch_format="pyarrow", num_cpus=config.prepare_cpus)
+    prepare = functools.partial(_prepare, jobs=jobs, limits=limits, size=config.batch_size)
+    data = data.map_batches(prepare, batch_size=_BATCHES_AT_ONCE * config.batch_size, batch_format="pyarrow", num_cpus=config.prepare_cpus)
     data = data.map_batches(
         _Encode,
         batch_size=1,
@@ -140,22 +148,26 @@ def _encode_new(
         num_cpus=config.actor_cpus,
         num_gpus=config.actor_gpus,
         compute=ray.data.ActorPoolStrategy(size=config.actors),
-        fn_constructor_kwargs={**source, "config": config},
+        fn_constructor_kwargs={"towers": {job.name: (str(job.encoder), job.tower.reads) for job in jobs}, "config": config},
     )
-    write = functools.partial(_write, folder=str(folder))
+    write = functools.partial(_write, folders={job.name: str(job.folder) for job in jobs})
     data = data.map_batches(write, batch_size=config.rows_per_part, batch_format="pyarrow", num_cpus=config.write_cpus)
-    written = unreadable = 0
-    report(0, total)
-    for counts in data.iter_batches(batch_size=None, batch_format="pyarrow"):
-        written += pc.sum(counts["written"]).as_py() or 0
-        unreadable += pc.sum(counts["unreadable"]).as_py() or 0
-        report(written + unreadable, total)
-    # Products without the input leave no trace on the way.
-    report(total, total)
-    return written, unreadable
+    counts = {job.name: (0, 0) for job in jobs}
+    for name in counts:
+        on_progress(name, 0, totals[name])
+    told: Any
+    for told in data.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for row in told.to_pylist():
+            written, unreadable = counts[row["set"]]
+            counts[row["set"]] = (written + row["written"], unreadable + row["unreadable"])
+            on_progress(row["set"], sum(counts[row["set"]]), totals[row["set"]])
+    for name in counts:
+        # Products without the input leave no trace on the way.
+        on_progress(name, totals[name], totals[name])
+    return counts
 
 
-def _silent(done: int, total: int) -> None:
+def _silent(name: str, done: int, total: int) -> None:
     """For a caller who does not ask for progress."""
 
 
@@ -177,37 +189,35 @@ def _input(encoder: str, reads: str, fingerprint: str) -> ImageInput | Tokens:
     raise EncoderError(f"{encoder}: has no {reads} tower; write the folder again")
 
 
-def _prepare(
-    rows: pa.Table, *, encoder: str, reads: str, fingerprint: str, known: "ray.ObjectRef[pa.Array]", limits: ImageLimits, size: int
-) -> Iterator[pa.Table]:
-    """PRODUCTS -> one row a batch, of at most `size` products that have the input."""
-    rows = rows.filter(pc.invert(pc.is_in(_identity(rows), value_set=ray.get(known))))
-    side = _input(encoder, reads, fingerprint)
-    if isinstance(side, ImageInput):
-        rows = rows.filter(pc.is_valid(rows["image"]))
-    else:
-        fields = side.settings.fields
-        texts = [product_text(row["title"], row["description"], row["brand"], fields) for row in rows.select(list(_TEXTS)).to_pylist()]
-        rows = rows.select(["key", "digest"]).append_column("text", pa.array(texts, type=pa.string())).filter([text is not None for text in texts])
-        rows = rows.take(pc.sort_indices(pc.utf8_length(rows["text"])))
-    for start in range(0, rows.num_rows, size):
-        batch = rows.slice(start, size)
+def _prepare(rows: pa.Table, *, jobs: Sequence[_Job], limits: ImageLimits, size: int) -> Iterator[pa.Table]:
+    """PRODUCTS -> for every job one row a batch, of at most `size` products that are new to its set and have its input."""
+    identities = _identity(rows)
+    for job in jobs:
+        new = rows.filter(pc.invert(pc.is_in(identities, value_set=ray.get(job.known))))
+        side = _input(str(job.encoder), job.tower.reads, job.tower.fingerprint)
         if isinstance(side, ImageInput):
-            pixels = [_pixels(value.as_buffer(), side, limits) for value in batch["image"]]
-            readable = [each is not None for each in pixels]
-            shape = (sum(readable), side.size, side.size, 3)
-            prepared = np.stack([each for each in pixels if each is not None]) if any(readable) else np.zeros(shape, dtype=np.uint8)
+            new = new.filter(pc.is_valid(new["image"]))
         else:
-            readable = [True] * batch.num_rows
-            prepared = side.prepare(batch["text"].to_pylist())
-        cells = {
-            "keys": batch["key"].to_pylist(),
-            "digests": batch["digest"].to_pylist(),
-            "readable": readable,
-            "shape": list(prepared.shape),
-            "prepared": prepared.tobytes(),
-        }
-        yield pa.Table.from_arrays([pa.array([cells[field.name]], type=field.type) for field in _PREPARED], schema=_PREPARED)
+            fields = side.settings.fields
+            texts = [product_text(row["title"], row["description"], row["brand"], fields) for row in new.select(list(_TEXTS)).to_pylist()]
+            new = new.select(["key", "digest"]).append_column("text", pa.array(texts, type=pa.string())).filter([text is not None for text in texts])
+            new = new.take(pc.sort_indices(pc.utf8_length(new["text"])))
+        for start in range(0, new.num_rows, size):
+            yield _batch(job.name, new.slice(start, size), side, limits)
+
+
+def _batch(name: str, rows: pa.Table, side: ImageInput | Tokens, limits: ImageLimits) -> pa.Table:
+    """Products that have the input -> one row of _PREPARED."""
+    if isinstance(side, ImageInput):
+        pixels = [_pixels(value.as_buffer(), side, limits) for value in rows["image"]]
+        readable = [each is not None for each in pixels]
+        found = [each for each in pixels if each is not None]
+        prepared = np.stack(found) if found else np.zeros((0, side.size, side.size, 3), dtype=np.uint8)
+    else:
+        readable = [True] * rows.num_rows
+        prepared = side.prepare(rows["text"].to_pylist())
+    cells = [name, rows["key"].to_pylist(), rows["digest"].to_pylist(), readable, list(prepared.shape), prepared.tobytes()]
+    return pa.Table.from_arrays([pa.array([cell], type=field.type) for cell, field in zip(cells, _PREPARED, strict=True)], schema=_PREPARED)
 
 
 def _pixels(data: pa.Buffer, image: ImageInput, limits: ImageLimits) -> np.ndarray | None:
@@ -219,31 +229,42 @@ def _pixels(data: pa.Buffer, image: ImageInput, limits: ImageLimits) -> np.ndarr
 
 
 class _Encode:
-    """An actor with one tower's weights."""
+    """An actor with the weights of all towers that have something to do. `towers`: set name -> encoder folder, what it reads."""
 
-    def __init__(self, encoder: str, reads: str, config: EmbedConfig) -> None:
+    def __init__(self, towers: Mapping[str, tuple[str, str]], config: EmbedConfig) -> None:
         # Here and not above: the tasks that prepare share this module and go without torch's 0.75 GB.
         import torch
 
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // config.actors))
         # A logical GPU may stand for none: torch knows what is there.
         device = "cuda" if config.actor_gpus > 0 and torch.cuda.is_available() else "cpu"
-        self._tower = load(encoder, device).towers[reads]
+        opened = {folder: load(folder, device) for folder, _ in towers.values()}
+        self._towers = {name: opened[folder].towers[reads] for name, (folder, reads) in towers.items()}
 
     def __call__(self, batches: pa.Table) -> Iterator[pa.Table]:
         for row in range(batches.num_rows):
+            name = batches["set"][row].as_py()
+            tower = self._towers[name]
             readable = np.array(batches["readable"][row].as_py(), dtype=bool)
-            kind = np.uint8 if self._tower.reads == "image" else np.int32
+            kind = np.uint8 if tower.reads == "image" else np.int32
             prepared = np.frombuffer(batches["prepared"][row].as_buffer(), dtype=kind).reshape(batches["shape"][row].as_py())
-            vectors = np.zeros((len(readable), self._tower.dim), dtype=np.float32)
-            vectors[readable] = self._tower.encode(prepared)
-            column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), self._tower.dim)
-            yield pa.table({"key": batches["keys"][row].values, "digest": batches["digests"][row].values, "vector": column, "readable": readable})
+            vectors = np.zeros((len(readable), tower.dim), dtype=np.float32)
+            vectors[readable] = tower.encode(prepared)
+            # Sets differ in size, so the lists are of no fixed size until they are written.
+            column = pa.ListArray.from_arrays(np.arange(len(readable) + 1, dtype=np.int32) * tower.dim, pa.array(vectors.reshape(-1)))
+            keys, digests = batches["keys"][row].values, batches["digests"][row].values
+            yield pa.table({"set": [name] * len(readable), "key": keys, "digest": digests, "vector": column, "readable": readable})
 
 
-def _write(rows: pa.Table, *, folder: str) -> pa.Table:
-    """Rows with vectors -> a part of the set, and how many they were."""
-    good = rows.filter(rows["readable"])
-    if good.num_rows:
-        features.write_part(Path(folder), good.select(["key", "digest", "vector"]))
-    return pa.table({"written": [good.num_rows], "unreadable": [rows.num_rows - good.num_rows]})
+def _write(rows: pa.Table, *, folders: Mapping[str, str]) -> pa.Table:
+    """Rows with vectors -> a part of each set they belong to, and how many they were."""
+    told = []
+    for name in pc.unique(rows["set"]).to_pylist():
+        mine = rows.filter(pc.equal(rows["set"], name))
+        good = mine.filter(mine["readable"])
+        if good.num_rows:
+            flat = good["vector"].combine_chunks()
+            column = pa.FixedSizeListArray.from_arrays(flat.flatten(), len(flat[0]))
+            features.write_part(Path(folders[name]), pa.table({"key": good["key"], "digest": good["digest"], "vector": column}))
+        told.append({"set": name, "written": good.num_rows, "unreadable": mine.num_rows - good.num_rows})
+    return pa.Table.from_pylist(told, schema=_TOLD)

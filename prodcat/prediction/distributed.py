@@ -79,7 +79,7 @@ def classify(
         fn_constructor_args=(str(Path(bundle).resolve()), str(out.resolve()), config, dict(views or {WHOLE: _whole})),
         batch_size=config.batch_size,
         batch_format="pyarrow",
-        concurrency=config.actors,
+        compute=ray.data.ActorPoolStrategy(size=config.actors),
         num_cpus=config.cpus_per_actor,
         num_gpus=config.gpus_per_actor,
     )

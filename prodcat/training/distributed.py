@@ -6,6 +6,7 @@ more than its arithmetic. Larger shards are streamed each epoch through a local 
 
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class ScalingConfig(Config):
     threads: int = Field(2, ge=1, description="torch threads of a worker")
     use_gpu: bool = Field(False, description="one GPU a worker")
     max_failures: int = Field(3, ge=0, description="worker failures survived; training goes on from the last whole epoch")
+    checkpoint_seconds: float = Field(30.0, ge=0, description="a checkpoint is written at the end of an epoch if the last one is at least this old")
     cache_gb: float = Field(4.0, ge=0, description="a worker keeps its shard in memory up to this size, else streams it every epoch")
 
 
@@ -210,7 +212,18 @@ def _worker(settings: dict[str, Any]) -> None:
         torch.distributed.all_reduce(moved)
         return moved.to(sums.device)
 
+    # Every worker must report in the same epochs, so the first worker's clock decides for all.
+    written = total(torch.tensor(time.monotonic() if rank == 0 else 0.0, dtype=torch.float64))
+
     def on_epoch(epoch: Epoch, state: LoopState) -> None:
+        if rank == 0:
+            settings["progress"].add.remote(str(epoch))
+        now = torch.tensor(time.monotonic() if rank == 0 else 0.0, dtype=torch.float64)
+        now = total(now)
+        last = epoch.epoch == epoch.epochs or (loop.patience > 0 and state.stale >= loop.patience)
+        if not last and float(now) - float(written) < scaling.checkpoint_seconds:
+            return
+        written.copy_(now)
         metrics = {
             "epoch": epoch.epoch,
             "train_loss": epoch.train_loss,
@@ -220,7 +233,6 @@ def _worker(settings: dict[str, Any]) -> None:
         if rank > 0:
             ray.train.report(metrics)
             return
-        settings["progress"].add.remote(str(epoch))
         with tempfile.TemporaryDirectory() as folder:
             torch.save(state.as_dict(), Path(folder) / CHECKPOINT)
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,33 +20,10 @@ from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.cascade import Answer, Unreadable
 from prodcat.prediction.distributed import ClassifyConfig, classify, prediction_row
 
-TINY = (
-    "stage_one_encoder.scratch.text={layers: 1, width: 32, heads: 2, vocabulary: 600}",
-    "stage_one_pretraining.loop.epochs=1",
-    "stage_one.loop.epochs=4",
-    "stage_one.loop.learning_rate=0.003",
-    "encoders={text: {source: scratch, max_tokens: 24, scratch: {text: {layers: 1, width: 32, heads: 2, vocabulary: 600}}}, "
-    "clip: {family: clip, source: scratch, max_tokens: 24, scratch: {text: {layers: 1, width: 32, heads: 2, vocabulary: 600}, "
-    "image: {size: 32, patch: 8, layers: 1, width: 32, heads: 2}, embed_dim: 32}}, "
-    "image: {family: vit, source: scratch, scratch: {image: {size: 32, patch: 8, layers: 1, width: 32, heads: 2}}}}",
-    "pretraining={text: {loop: {epochs: 1}}, image: {loop: {epochs: 2}}, clip: {loop: {epochs: 1}}}",
-    "stage_two.loop.epochs=10",
-    "stage_two.fusion.width=64",
-    "scaling.cpus_per_worker=0.5",
-    "classify.cpus_per_actor=0.5",
-)
-
 
 @pytest.fixture(scope="module")
-def run(ray_cluster: None, demo_feeds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("run")
-    fit([str(demo_feeds)], out, load(FitConfig, "offline", TINY), on_progress=print)
-    return out
-
-
-@pytest.fixture(scope="module")
-def products(run: Path) -> list[Product]:
-    return list(products_of(Catalog.open(run / "catalog").products()))
+def products(demo_run: Path) -> list[Product]:
+    return list(products_of(Catalog.open(demo_run / "catalog").products()))
 
 
 def close(first: Answer | Unreadable, second: Answer | Unreadable) -> bool:
@@ -56,8 +34,8 @@ def close(first: Answer | Unreadable, second: Answer | Unreadable) -> bool:
     return same and first.confidences == pytest.approx(second.confidences, abs=1e-5)
 
 
-def test_contract_1_the_same_alone_in_any_batch_in_any_order(run: Path, products: list[Product]) -> None:
-    cascade = Bundle.open(run / "bundle").cascade()
+def test_contract_1_the_same_alone_in_any_batch_in_any_order(demo_run: Path, products: list[Product]) -> None:
+    cascade = Bundle.open(demo_run / "bundle").cascade()
     sample = random.Random(0).sample(products, 60)
     alone = {product.key: cascade.classify([product])[0] for product in sample}
     assert {result.stage for result in alone.values() if isinstance(result, Answer)} >= {2}
@@ -67,9 +45,9 @@ def test_contract_1_the_same_alone_in_any_batch_in_any_order(run: Path, products
             assert close(result, alone[result.key])
 
 
-def test_contract_2_a_fresh_process_answers_the_same(run: Path, products: list[Product]) -> None:
+def test_contract_2_a_fresh_process_answers_the_same(demo_run: Path, products: list[Product]) -> None:
     sample = products[:25]
-    here = Bundle.open(run / "bundle").cascade().classify(sample)
+    here = Bundle.open(demo_run / "bundle").cascade().classify(sample)
     code = (
         "import json, sys\n"
         "from prodcat.catalog.store import Catalog\n"
@@ -79,19 +57,19 @@ def test_contract_2_a_fresh_process_answers_the_same(run: Path, products: list[P
         "results = Bundle.open(sys.argv[1] + '/bundle').cascade().classify(products)\n"
         "print(json.dumps([[r.key, list(r.path), list(r.confidences), r.stage] for r in results]))\n"
     )
-    there = json.loads(subprocess.run([sys.executable, "-c", code, str(run)], check=True, capture_output=True, text=True, timeout=120).stdout)
+    there = json.loads(subprocess.run([sys.executable, "-c", code, str(demo_run)], check=True, capture_output=True, text=True, timeout=120).stdout)
     for mine, (key, path, confidences, stage) in zip(here, there, strict=True):
         assert isinstance(mine, Answer)
         assert (mine.key, list(mine.path), mine.stage) == (key, path, stage)
         assert list(mine.confidences) == pytest.approx(confidences, abs=1e-6)
 
 
-def test_contracts_3_and_5_batch_classification_equals_the_cascade_and_loses_no_row(run: Path, products: list[Product], tmp_path: Path) -> None:
-    catalog = Catalog.open(run / "catalog")
-    done = classify(catalog.product_files(), run / "bundle", tmp_path / "answers", ClassifyConfig(cpus_per_actor=0.5, batch_size=37))
+def test_contracts_3_and_5_batch_classification_equals_the_cascade_and_loses_no_row(demo_run: Path, products: list[Product], tmp_path: Path) -> None:
+    catalog = Catalog.open(demo_run / "catalog")
+    done = classify(catalog.product_files(), demo_run / "bundle", tmp_path / "answers", ClassifyConfig(cpus_per_actor=0.5, batch_size=37))
     assert sum(done.classified.values()) + sum(done.rejected.values()) == len(products)
     rows = {row["key"]: row for row in done.answers().to_pylist()}
-    cascade = Bundle.open(run / "bundle").cascade()
+    cascade = Bundle.open(demo_run / "bundle").cascade()
     for product, result in zip(products, cascade.classify(products), strict=True):
         assert isinstance(result, Answer)
         expected = prediction_row(result, product)
@@ -99,16 +77,16 @@ def test_contracts_3_and_5_batch_classification_equals_the_cascade_and_loses_no_
         assert rows[product.key]["confidences"] == pytest.approx(expected["confidences"], abs=1e-5)
 
 
-def test_contract_4_every_answer_is_a_path_of_the_tree(run: Path, products: list[Product]) -> None:
-    bundle = Bundle.open(run / "bundle")
+def test_contract_4_every_answer_is_a_path_of_the_tree(demo_run: Path, products: list[Product]) -> None:
+    bundle = Bundle.open(demo_run / "bundle")
     for result in bundle.cascade().classify(products):
         assert isinstance(result, Answer)
         assert bundle.tree.is_leaf[bundle.tree.index(result.path)]
 
 
-def test_the_bundle_has_learned_and_the_report_says_it(run: Path, tmp_path: Path) -> None:
+def test_the_bundle_has_learned_and_the_report_says_it(demo_run: Path, tmp_path: Path) -> None:
     config = EvaluateConfig(classify=ClassifyConfig(cpus_per_actor=0.5))
-    judged = evaluate(run / "bundle", [str(run / "catalog")], tmp_path, config, on_progress=print)
+    judged = evaluate(demo_run / "bundle", [str(demo_run / "catalog")], tmp_path, config, on_progress=print)
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert judged.report.read_text().startswith("<!doctype html>")
     assert written["valid_paths"] == 1.0
@@ -116,40 +94,42 @@ def test_the_bundle_has_learned_and_the_report_says_it(run: Path, tmp_path: Path
     assert set(written["hierarchical"]) == {"precision", "recall", "f1", "f1_ci"}
     assert set(written["levels"]["1"]) >= {"accuracy", "macro_f1"}
     assert 0 <= written["cascade"]["stage_two_share"] <= 1
-    assert set(written["by_platform"]) == set(Catalog.open(run / "catalog").summary()["platforms"])
+    assert set(written["by_platform"]) == set(Catalog.open(demo_run / "catalog").summary()["platforms"])
     assert set(written["probes"]) == {"title+image", "title", "image"}
     assert written["baseline"]["hierarchical"]["f1"] > 0.5
     # Far above the most frequent path; how good a real bundle is, benchmarks say.
     assert written["hierarchical"]["f1"] > 0.6
-    seen = Bundle.open(run / "bundle").has_seen(Catalog.open(run / "catalog").products(["key"])["key"].to_pylist())
+    seen = Bundle.open(demo_run / "bundle").has_seen(Catalog.open(demo_run / "catalog").products(["key"])["key"].to_pylist())
     assert written["left_out"]["seen"] == int(seen.sum())
 
 
-def test_a_second_run_makes_nothing_again(run: Path, demo_feeds: Path) -> None:
+def test_a_second_run_makes_nothing_again(demo_run: Path, demo_feeds: Path, tiny_settings: tuple[str, ...]) -> None:
     lines: list[str] = []
-    before = Bundle.open(run / "bundle").version
-    again = fit([str(demo_feeds)], run, load(FitConfig, "offline", TINY), on_progress=lines.append)
+    before = Bundle.open(demo_run / "bundle").version
+    again = fit([str(demo_feeds)], demo_run, load(FitConfig, "offline", tiny_settings), on_progress=lines.append)
     assert again.version == before
     assert {line for line in lines if line.endswith("done before")} >= {"catalog: done before", "stage one: done before", "bundle: done before"}
     assert not [line for line in lines if "epoch" in line]
 
 
-def test_a_changed_setting_makes_only_what_depends_on_it(run: Path, demo_feeds: Path) -> None:
+def test_a_changed_setting_makes_only_what_depends_on_it(demo_run: Path, demo_feeds: Path, tiny_settings: tuple[str, ...], tmp_path: Path) -> None:
     lines: list[str] = []
-    fit([str(demo_feeds)], run, load(FitConfig, "offline", (*TINY, "gate.tolerance=0.2")), on_progress=lines.append)
+    # In a copy: other tests use the run as it is.
+    shutil.copytree(demo_run, tmp_path / "run")
+    fit([str(demo_feeds)], tmp_path / "run", load(FitConfig, "offline", (*tiny_settings, "gate.tolerance=0.2")), on_progress=lines.append)
     assert "stage two: done before" in lines
     assert "bundle ..." in lines
 
 
-def test_a_catalog_without_labels_is_refused(ray_cluster: None, tmp_path: Path) -> None:
+def test_a_catalog_without_labels_is_refused(ray_cluster: None, tmp_path: Path, tiny_settings: tuple[str, ...]) -> None:
     feed = tmp_path / "shop.csv"
     feed.write_text("product_id,title\n1,red shirt\n2,blue shirt\n")
     with pytest.raises(TrainingError, match="no product has a label"):
-        fit([str(feed)], tmp_path / "run", load(FitConfig, "offline", TINY), on_progress=print)
+        fit([str(feed)], tmp_path / "run", load(FitConfig, "offline", tiny_settings), on_progress=print)
 
 
-def test_nothing_left_to_score_is_said(run: Path, tmp_path: Path) -> None:
+def test_nothing_left_to_score_is_said(demo_run: Path, tmp_path: Path) -> None:
     feed = tmp_path / "shop.csv"
     feed.write_text("product_id,title\n1,red shirt\n2,blue shirt\n")
     with pytest.raises(FeedError, match="nothing to score"):
-        run_evaluate(run / "bundle", [str(feed)], tmp_path / "report", config=None, sets=[], mapping=None, say=print)
+        run_evaluate(demo_run / "bundle", [str(feed)], tmp_path / "report", config=None, sets=[], mapping=None, say=print)

@@ -1,4 +1,4 @@
-"""The loop on Ray Train: it learns, two workers learn the same, a killed worker costs no more than an epoch, and a shard too large to keep is streamed."""
+"""The loop on Ray Train: it learns, two workers learn the same, a killed worker costs an epoch at most, and a shard too large to keep is streamed."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ from prodcat.training.loop import Batch, LoopConfig
 TREE = Taxonomy([(f"a{i}", f"b{i}{j}") for i in range(3) for j in range(4)])
 LEAVES = np.flatnonzero(TREE.is_leaf)
 LOOP = LoopConfig(epochs=6, batch_size=64, learning_rate=3e-3)
-SMALL = ScalingConfig(workers=1, cpus_per_worker=0.5, threads=1)
+SMALL = ScalingConfig(workers=1, cpus_per_worker=0.5, threads=1, checkpoint_seconds=0.0)
 
 
 def synthetic(rows: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """Tiny encoders of every family and every kind of source, made once. They read titles in several scripts and images of several shapes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +87,15 @@ HUB_FORMATS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "open_clip": ("clip", open_clip_model),
 }
 CASES = ("scratch_roberta", "scratch_vit", "scratch_clip", *HUB_FORMATS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Models this small lose time to threads that wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)
