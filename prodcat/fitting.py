@@ -10,7 +10,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +26,15 @@ from prodcat.decoding import greedy_nodes, path_log_probabilities, sibling_log_s
 from prodcat.distributed import ClusterConfig
 from prodcat.encoders.distributed import EmbedConfig, embed
 from prodcat.encoders.encoder import EncoderConfig, load, obtain
-from prodcat.encoders.features import FeatureSet, read
-from prodcat.encoders.inputs import TextFields, product_text
 from prodcat.errors import TrainingError
+from prodcat.labelled import Labelled, Vectors, labelled
 from prodcat.model.fusion import Modality
 from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle
 from prodcat.prediction.calibration import fit_temperatures
 from prodcat.prediction.cascade import CascadeSettings
 from prodcat.prediction.distributed import ClassifyConfig
 from prodcat.prediction.gate import GateConfig, choose_gate
-from prodcat.prediction.multimodal_stage import ModalitySettings, MultimodalStageSettings, encoder_towers, fused_logits
+from prodcat.prediction.multimodal_stage import STAGE_ONE_VECTOR, ModalitySettings, MultimodalStageSettings, encoder_towers, fused_logits
 from prodcat.prediction.text_stage import TextStage
 from prodcat.taxonomy import Taxonomy
 from prodcat.training.distributed import ScalingConfig, train_encoder
@@ -66,24 +64,6 @@ class FitConfig(Config):
     gate: GateConfig = GateConfig()
     scaling: ScalingConfig = ScalingConfig()
     classify: ClassifyConfig = Field(ClassifyConfig(), description="how the finished bundle is run over the test split")
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """The products of one split, aligned: their keys, texts, label nodes at every level."""
-
-    keys: list[str]
-    texts: list[str | None]
-    targets: np.ndarray  # int32 [n, D]
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    @property
-    def nodes(self) -> np.ndarray:
-        """int32 [n]: the deepest labelled category."""
-        depth = (self.targets >= 0).sum(axis=1)
-        return np.asarray(self.targets[np.arange(len(self)), depth - 1])
 
 
 class Steps:
@@ -171,15 +151,17 @@ def fit(
     )
 
     key_one = _fit_stage_one(stage_one_folder, parts, tree, out, config, steps, [catalog.digest, key_one_encoder], on_progress)
-    task, key_two = _fit_stage_two(features, folders, parts, tree, out, config, steps, [catalog.digest, *keys.values()], on_progress)
+    vectors = Vectors(
+        features, TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads) if config.stage_two.stage_one_vector else None
+    )
+    task, key_two = _fit_stage_two(vectors, parts, tree, out, config, steps, [catalog.digest, key_one, *keys.values()], on_progress)
 
     def make_bundle() -> None:
-        settings = _calibrate(task, features, parts["validation"], tree, out, config, on_progress)
-        towers = encoder_towers({name: load(folder) for name, folder in folders.items()})
+        settings = _calibrate(task, vectors, parts["validation"], tree, out, config, on_progress)
+        places = {name: (name, "text") for name in [STAGE_ONE_VECTOR]}
+        places |= {name: (encoder, tower.reads) for name, (encoder, tower) in encoder_towers({n: load(f) for n, f in folders.items()}).items()}
         stage_two = MultimodalStageSettings(
-            modalities=tuple(
-                ModalitySettings(name=m.name, encoder=towers[m.name][0], tower=towers[m.name][1].reads, dim=m.dim) for m in task.modalities
-            ),
+            modalities=tuple(ModalitySettings(name=m.name, encoder=places[m.name][0], tower=places[m.name][1], dim=m.dim) for m in task.modalities),
             fusion=config.stage_two.fusion,
             image_limits=config.ingest.pictures.limits,
         )
@@ -194,7 +176,7 @@ def fit(
             out / "bundle",
             tree=tree,
             settings=settings,
-            encoders={m.name: features[m.name].fingerprint for m in task.modalities},
+            encoders={m.name: vectors.fingerprints[m.name] for m in task.modalities},
             seen=[*parts["train"].keys, *parts["validation"].keys],
             training={
                 "prodcat": __version__,
@@ -211,22 +193,6 @@ def fit(
         shutil.rmtree(out / "bundle")
     steps.run("bundle", [catalog.digest, key_one, key_two, config.gate], out / "bundle", make_bundle)
     return Bundle.open(out / "bundle")
-
-
-def labelled(catalog: Catalog, tree: Taxonomy, fields: Sequence[TextFields]) -> dict[str, Labelled]:
-    """Labelled products by split, in the catalog's order."""
-    products = catalog.products(["key", "title", "description", "brand", "path"])
-    splits = catalog.splits()
-    split_of = dict(zip(splits["key"].to_pylist(), splits["split"].to_pylist(), strict=True))
-    rows: dict[str, list[tuple[str, str | None, Sequence[str]]]] = {"train": [], "validation": [], "test": []}
-    for row in products.to_pylist():
-        if row["path"]:
-            text = product_text(row["title"], row["description"], row["brand"], fields)
-            rows[split_of[row["key"]]].append((row["key"], text, row["path"]))
-    return {
-        split: Labelled([key for key, _, _ in part], [text for _, text, _ in part], tree.targets([path for _, _, path in part]))
-        for split, part in rows.items()
-    }
 
 
 def _catalog(
@@ -315,8 +281,7 @@ def _fit_stage_one(
 
 
 def _fit_stage_two(
-    features: Mapping[str, FeatureSet],
-    folders: Mapping[str, Path],
+    sources: Vectors,
     parts: Mapping[str, Labelled],
     tree: Taxonomy,
     out: Path,
@@ -326,37 +291,29 @@ def _fit_stage_two(
     on_progress: Progress,
 ) -> tuple[FusionStageTask, str]:
     folder = out / STAGE_TWO
-    vectors, present = _vectors(features, parts["train"].keys)
+    vectors, present = sources.of(parts["train"])
     modalities = tuple(
-        Modality(name, feature.reads, feature.dim, *statistics(vectors[name], present[:, column]))
-        for column, (name, feature) in enumerate(features.items())
+        Modality(name, reads, vectors[name].shape[1], *statistics(vectors[name], present[:, column]))
+        for column, (name, reads) in enumerate(sources.reads.items())
     )
     task = FusionStageTask(modalities, tree, config.stage_two.fusion)
 
     def make() -> None:
         tables = {}
         for split in ("train", "validation"):
-            of_split, here = (vectors, present) if split == "train" else _vectors(features, parts[split].keys)
+            of_split, here = (vectors, present) if split == "train" else sources.of(parts[split])
             rows = here.any(axis=1)
             tables[split] = fusion_rows({name: values[rows] for name, values in of_split.items()}, here[rows], parts[split].targets[rows])
         loop = config.stage_two.loop.model_copy(update={"seed": config.seed})
         fit_on_ray(task, tables, loop=loop, scaling=config.scaling, out=folder, on_progress=on_progress)
 
-    fingerprints = [f"{name} {feature.fingerprint}" for name, feature in features.items()]
+    fingerprints = [f"{name} {fingerprint}" for name, fingerprint in sources.fingerprints.items()]
     return task, steps.run("stage two", [*inputs, *fingerprints, config.stage_two, config.scaling, config.seed], folder, make)
-
-
-def _vectors(features: Mapping[str, FeatureSet], keys: Sequence[str]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """-> name -> float32 [n, d], and bool [n, M]."""
-    vectors, present = {}, np.zeros((len(keys), len(features)), dtype=bool)
-    for column, (name, feature) in enumerate(features.items()):
-        vectors[name], present[:, column] = read(feature, keys)
-    return vectors, present
 
 
 def _calibrate(
     task: FusionStageTask,
-    features: Mapping[str, FeatureSet],
+    sources: Vectors,
     validation: Labelled,
     tree: Taxonomy,
     out: Path,
@@ -368,7 +325,7 @@ def _calibrate(
     with_text = np.array([text is not None for text in validation.texts])
     logits_one, _ = stage_one.read([text for text in validation.texts if text is not None])
     temperatures_one = fit_temperatures(logits_one, validation.targets[with_text], tree)
-    vectors, present = _vectors(features, validation.keys)
+    vectors, present = sources.of(validation)
     logits_two = fused_logits(trained_fusion(task, out / STAGE_TWO / "model.safetensors"), vectors, present)
     readable = present.any(axis=1)
     temperatures_two = fit_temperatures(logits_two[readable], validation.targets[readable], tree)

@@ -117,14 +117,16 @@ def demo_feeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 TINY = (
     "stage_one_encoder.scratch.text={layers: 1, width: 32, heads: 2, vocabulary: 600}",
     "stage_one_pretraining=null",
-    "stage_one.loop.epochs=4",
+    "stage_one.loop.epochs=8",
+    "stage_one.loop.batch_size=16",
     "stage_one.loop.learning_rate=0.003",
     "encoders={text: {source: scratch, max_tokens: 24, scratch: {text: {layers: 1, width: 32, heads: 2, vocabulary: 600}}}, "
     "clip: {family: clip, source: scratch, max_tokens: 24, scratch: {text: {layers: 1, width: 32, heads: 2, vocabulary: 600}, "
     "image: {size: 32, patch: 8, layers: 1, width: 32, heads: 2}, embed_dim: 32}}, "
     "image: {family: vit, source: scratch, scratch: {image: {size: 32, patch: 8, layers: 1, width: 32, heads: 2}}}}",
-    "pretraining={text: null, image: {loop: {epochs: 1}}, clip: {loop: {epochs: 1}}}",
-    "stage_two.loop.epochs=10",
+    "pretraining={text: null, image: {loop: {epochs: 1}}, clip: null}",
+    "stage_two.loop.epochs=15",
+    "stage_two.loop.batch_size=16",
     "stage_two.fusion.width=64",
     "scaling.cpus_per_worker=0.5",
     "classify.cpus_per_actor=0.5",

@@ -30,6 +30,7 @@ class FusionConfig(Config):
     input_dropout: float = Field(
         0.3, ge=0, lt=1, description="probability that a product's title, or its image, is hidden while training (modality dropout)"
     )
+    modality_dropout: float = Field(0.2, ge=0, lt=1, description="probability that a modality is hidden by itself while training, beside the former")
     modality_loss: float = Field(0.5, ge=0, description="weight of the loss of each modality's own logits")
     label_smoothing: float = Field(0.02, ge=0, lt=1, description="share of the target spread over the siblings")
 
@@ -114,8 +115,9 @@ def build(modalities: Sequence[Modality], tree: Taxonomy, config: FusionConfig) 
     return KINDS[config.kind](modalities, tree, config)
 
 
-def hide_inputs(present_BM: Tensor, reads: Sequence[str], probability: float, generator: torch.Generator | None = None) -> Tensor:
+def hide_inputs(present_BM: Tensor, reads: Sequence[str], probability: float, generator: torch.Generator | None = None, alone: float = 0.0) -> Tensor:
     """Modality dropout by input: with `probability` a product that has both loses its title or its image, and with it every modality that reads it.
+    What is left loses each modality with the probability `alone`, so that none is leant on.
 
     Args:
         present_BM: bool [B, M].
@@ -129,4 +131,7 @@ def hide_inputs(present_BM: Tensor, reads: Sequence[str], probability: float, ge
     draws_B = torch.rand(len(present_BM), generator=generator, device=present_BM.device)
     hide_text_B1 = (both_B & (draws_B < probability / 2))[:, None]
     hide_image_B1 = (both_B & (draws_B >= probability / 2) & (draws_B < probability))[:, None]
-    return present_BM & ~(hide_text_B1 & is_text_M) & ~(hide_image_B1 & ~is_text_M)
+    seen_BM = present_BM & ~(hide_text_B1 & is_text_M) & ~(hide_image_B1 & ~is_text_M)
+    alone_BM = torch.rand(seen_BM.shape, generator=generator, device=present_BM.device) < alone
+    left_BM = seen_BM & ~alone_BM
+    return torch.where(left_BM.any(dim=1, keepdim=True), left_BM, seen_BM)

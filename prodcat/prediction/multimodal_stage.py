@@ -24,11 +24,14 @@ from prodcat.errors import BundleError, ImageError
 from prodcat.images import ImageLimits, decode
 from prodcat.model.fusion import FusionConfig, Modality, build
 from prodcat.prediction.cascade import StageTwoOutput
+from prodcat.prediction.text_stage import TextStage
 from prodcat.taxonomy import Taxonomy
 
 WEIGHTS, STATISTICS, SETTINGS = "model.safetensors", "modalities.safetensors", "multimodal_stage.yaml"
 # Products run through the encoders together; bounds memory, changes no answer.
 CHUNK = 64
+# The modality that is stage one's own vector and no encoder of its own.
+STAGE_ONE_VECTOR = "stage_one"
 
 
 class ModalitySettings(Config):
@@ -85,9 +88,11 @@ class MultimodalStage:
     def __init__(self, folder: Path, tree: Taxonomy, fingerprints: Mapping[str, str], *, device: str = "cpu") -> None:
         place = folder / "stage_two"
         self.settings = validate(MultimodalStageSettings, read_yaml(place / SETTINGS), str(place / SETTINGS))
-        names = sorted({modality.encoder for modality in self.settings.modalities})
+        names = sorted({modality.encoder for modality in self.settings.modalities} - {STAGE_ONE_VECTOR})
         encoders = {name: load(folder / "encoders" / name, device=device) for name in names}
         available = encoder_towers(encoders)
+        if any(modality.encoder == STAGE_ONE_VECTOR for modality in self.settings.modalities):
+            available[STAGE_ONE_VECTOR] = (STAGE_ONE_VECTOR, TextStage(folder / "stage_one").tower())
         self._towers: dict[str, Tower] = {}
         for modality in self.settings.modalities:
             _, tower = available[modality.name]

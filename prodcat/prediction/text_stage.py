@@ -4,15 +4,17 @@ Titles are run one by one. Dynamic int8 scales activations over whatever stands 
 costs on short texts what batching gains. Parallelism comes from running several titles at once, each on one thread.
 """
 
+import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime
 
 from prodcat.config import Config, read_yaml, validate
-from prodcat.encoders.inputs import TextInput, Tokens
+from prodcat.encoders.inputs import TextFields, TextInput, Tokens
 
 MODEL, TOKENIZER, SETTINGS = "model.onnx", "tokenizer.json", "text_stage.yaml"
 
@@ -36,6 +38,7 @@ class TextStage:
     def __init__(self, folder: Path, *, threads: int = 1) -> None:
         self.settings = validate(TextStageSettings, read_yaml(folder / SETTINGS), str(folder / SETTINGS))
         self._tokens = Tokens(self.settings.text, folder)
+        self.fingerprint = hashlib.sha256(b"".join((folder / name).read_bytes() for name in (MODEL, TOKENIZER, SETTINGS))).hexdigest()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -46,12 +49,38 @@ class TextStage:
     def read(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """n texts -> logits float32 [n, N] and vectors float32 [n, W], each the same as if it were alone."""
         encoded = [self._tokens.prepare([text]) for text in texts]
-        outputs = list(self._pool.map(self._run, encoded)) if self._pool and len(encoded) > 1 else [self._run(ids) for ids in encoded]
+        outputs = list(self._pool.map(self.run, encoded)) if self._pool and len(encoded) > 1 else [self.run(ids) for ids in encoded]
         logits = np.stack([logit for logit, _ in outputs]) if outputs else np.empty((0, self.settings.categories), np.float32)
         vectors = np.stack([vector for _, vector in outputs]) if outputs else np.empty((0, self.settings.width), np.float32)
         return logits, vectors
 
-    def _run(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def tower(self) -> "TextStageTower":
+        """This stage's vectors as an input of stage two."""
+        return TextStageTower(self, self._tokens)
+
+    def run(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Ids [1, T] of one title -> logits [N], vector [W]."""
         input_ids = ids.astype(np.int64)
         logits, vector = self._session.run(["logits", "vector"], {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)})
         return logits[0], vector[0]
+
+
+class TextStageTower:
+    """A Tower (encoders/encoder.py) over stage one: the vector before its heads, fine-tuned on the catalog's own titles, as stage two may read it."""
+
+    reads: Literal["text", "image"] = "text"
+    at_least: int | None = None
+
+    def __init__(self, stage: TextStage, tokens: Tokens) -> None:
+        self._stage, self._tokens = stage, tokens
+        self.dim, self.fingerprint = stage.settings.width, stage.fingerprint
+        self.fields: tuple[TextFields, ...] = stage.settings.text.fields
+
+    def prepare(self, items: Sequence[str]) -> np.ndarray:
+        return self._tokens.prepare(items)
+
+    def encode(self, prepared: np.ndarray) -> np.ndarray:
+        pad = self._stage.settings.text.pad_id
+        # Title by title and without padding, as stage one itself runs.
+        vectors = [self._stage.run(ids[ids != pad][None])[1] for ids in prepared]
+        return np.stack(vectors) if vectors else np.empty((0, self.dim), np.float32)

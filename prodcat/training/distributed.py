@@ -61,7 +61,7 @@ def fit(
 
     Args:
         datasets: Ray Data datasets or pyarrow tables with one column a batch key; columns are numbers or fixed-shape tensors.
-        out: folder; gets model.safetensors and Ray's own records. A run that was broken off goes on from there.
+        out: folder; gets model.safetensors and Ray's own records. A run that was broken off goes on from there, one that ended is not repeated.
 
     Returns:
         out / "model.safetensors".
@@ -69,6 +69,9 @@ def fit(
     Raises:
         TrainingError: no training product, or training failed more often than scaling.max_failures allows; carries the worker's error.
     """
+    target = out / "model.safetensors"
+    if target.exists():
+        return target
     shards = {name: _dataset(data) for name, data in datasets.items() if not (hasattr(data, "num_rows") and data.num_rows == 0)}
     if "train" not in shards:
         raise TrainingError(f"{task.name}: there is no training product; give a catalog with more labelled products")
@@ -99,9 +102,9 @@ def fit(
         raise TrainingError(f"{task.name}: training ended without a checkpoint; see {out / 'train'}")
     with result.checkpoint.as_directory() as folder:
         state = torch.load(Path(folder) / CHECKPOINT, weights_only=True)
-    target = out / "model.safetensors"
-    save_file({name: value.contiguous() for name, value in state["best"].items()}, target)
-    return target
+    part = target.with_suffix(".part")
+    save_file({name: value.contiguous() for name, value in state["best"].items()}, part)
+    return part.rename(target)
 
 
 def image_rows(product_files: Sequence[str], rows: pa.Table, image: ImageInput, limits: ImageLimits) -> Any:

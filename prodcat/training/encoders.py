@@ -116,7 +116,8 @@ class _ImageClassifier(nn.Module):
     def __init__(self, encoder: Encoder, training: EncoderTraining, tree: Taxonomy) -> None:
         super().__init__()
         self.encoder: Any = encoder.module
-        self.tower: Any = encoder.towers["image"]
+        tower: Any = encoder.towers["image"]
+        self.tower = tower
         self.augment = _augmentation(self.tower.image, training)
         self.head = HierarchicalHead(self.tower.dim, tree)
         self.hierarchical_loss = HierarchicalLoss(tree, label_smoothing=0.05)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -24,6 +25,7 @@ class FusionStageConfig(Config):
     """Fusion and its training."""
 
     fusion: FusionConfig = FusionConfig()
+    stage_one_vector: bool = Field(True, description="stage two also reads the vector of stage one, fine-tuned on the catalog's titles")
     loop: LoopConfig = LoopConfig(epochs=40, batch_size=128, learning_rate=1e-3, weight_decay=0.05)
 
 
@@ -65,7 +67,8 @@ class FusionStageModule(nn.Module):
         config = self.task.config
         targets = batch["targets"].long()
         present = batch["present"].bool()
-        seen = hide_inputs(present, [modality.reads for modality in self.task.modalities], config.input_dropout) if self.training else present
+        reads = [modality.reads for modality in self.task.modalities]
+        seen = hide_inputs(present, reads, config.input_dropout, alone=config.modality_dropout) if self.training else present
         output = self.fuse(batch, seen)
         loss: Tensor = self.hierarchical_loss(output.logits, targets)
         if config.modality_loss:

@@ -65,7 +65,7 @@ def test_nothing_of_a_bad_feed_is_lost(prodcat, feed: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("product_id,title\n", "no product"),
+        ("product_id,title\n", "the feeds hold no rows"),
         ("product_id,price\n1,9.99\n2,5\n", "nothing_to_read"),
     ],
 )

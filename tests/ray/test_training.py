@@ -79,13 +79,13 @@ class Killed(FusionStageTask):
         return super().loss(module, batch)
 
 
-def test_a_killed_worker_costs_no_more_than_its_epoch(ray_cluster: None, tmp_path: Path) -> None:
+def test_a_killed_worker_costs_an_epoch_or_two(ray_cluster: None, tmp_path: Path) -> None:
     killed = task(Killed, marks=tmp_path)
-    resumed = fit(killed, tables(), loop=LOOP, scaling=SMALL, out=tmp_path / "killed")
+    resumed = fit(killed, tables(), loop=LOOP, scaling=SMALL, out=tmp_path / "resumed")
     assert (tmp_path / "killed").exists()
     steps = len((tmp_path / "steps").read_text().splitlines())
-    # 10 steps an epoch, 6 epochs, and at most one epoch again.
-    assert 60 < steps <= 70
+    # 10 steps an epoch, 6 epochs; again at most the epoch it died in, and the one before, whose checkpoint Ray may not have taken note of yet.
+    assert 60 < steps <= 80
     whole = fit(task(), tables(), loop=LOOP, scaling=SMALL, out=tmp_path / "whole")
     for name, value in load_file(whole).items():
         torch.testing.assert_close(load_file(resumed)[name], value, atol=1e-5, rtol=1e-4)
