@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Twice quiet: warnings about mirrors say nothing; errors still show.
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --root-user-action=ignore --constraint constraints.txt
+# Twice quiet: warnings about mirrors say nothing; errors still show. Not compiled: a minute for modules of which few are ever imported.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --root-user-action=ignore --no-compile --constraint constraints.txt
 STAMP := .venv/.installed
 
 .PHONY: setup test check lint demo clean

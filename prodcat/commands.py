@@ -70,12 +70,12 @@ def run_embed(catalog: Path, encoders: Sequence[str], out: Path, *, config: str 
     for entry in encoders:
         name, equals, folder = entry.partition("=")
         if equals:
-            folders[name] = Path(folder)
+            folders[name] = Path(folder).absolute()
         else:
-            folders.update({path.name: path for path in sorted((Bundle.open(entry).folder / "encoders").iterdir())})
+            folders.update({path.name: path for path in sorted((Bundle.open(Path(entry).absolute()).folder / "encoders").iterdir())})
     opened = Catalog.open(catalog)
     with cluster(job.cluster):
-        sets_made = embed(opened.product_files(), folders, out, job.embed, limits=job.ingest.pictures.limits, on_progress=_counted(say))
+        sets_made = embed(opened.product_files(), folders, out.absolute(), job.embed, limits=job.ingest.pictures.limits, on_progress=_counted(say))
     return {name: {"folder": str(made.folder), "dim": made.dim, "rows": made.rows, "new_rows": made.new_rows} for name, made in sets_made.items()}
 
 
@@ -136,6 +136,7 @@ def run_classify(
     started = time.perf_counter()
     job = load(ClassifyJob, config, sets)
     Bundle.open(bundle)
+    out = out.absolute()
     with cluster(job.cluster):
         catalog = open_or_ingest(sources, out / "catalog", job.ingest, _mapping(mapping), say)
         done = classify(catalog.product_files(), bundle, out / "answers", job.classify, on_progress=say)

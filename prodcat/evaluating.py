@@ -85,6 +85,7 @@ def evaluate(
     Raises:
         FeedError: no labelled product is left that the bundle has not seen.
     """
+    bundle_folder, out = bundle_folder.absolute(), out.absolute()
     bundle = Bundle.open(bundle_folder)
     catalog = open_or_ingest(sources, out / "catalog", config.ingest, mapping, on_progress)
     everything = _joined(catalog)

@@ -119,6 +119,8 @@ def fit(
     Raises:
         TrainingError: the catalog has no labelled product in train or in validation.
     """
+    # Ray's workers have working folders of their own.
+    out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     steps = Steps(out, on_progress)
     catalog = _catalog(sources, out, config, mapping, taxonomy, steps, on_progress)

@@ -36,7 +36,8 @@ class Catalog:
     @classmethod
     def open(cls, path: str | Path) -> "Catalog":
         """Raises FeedError if the folder is missing or is no catalog."""
-        folder = Path(path)
+        # Whole paths: the tasks that read its files have working folders of their own.
+        folder = Path(path).absolute()
         if not folder.is_dir():
             raise FeedError(f"{folder}: no such catalog folder; make one with `prodcat ingest SOURCE --out {folder}`")
         try:
