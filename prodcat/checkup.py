@@ -103,7 +103,7 @@ def _serve_environment() -> Check:
     unset = [name for name in names if os.environ.get(name) != "1"]
     if unset:
         return Check(
-            "warn", "Serve speed", f"{', '.join(unset)} not set", "export them as 1 where the Ray cluster is started: about ten times the requests"
+            "warn", "Serve speed", f"{', '.join(unset)} not set", "export them as 1 where the Ray cluster is started: many more requests a second"
         )
     return Check("ok", "Serve speed", "both switches set")
 

@@ -101,4 +101,4 @@ def test_every_dependency_is_pinned_and_from_no_named_place(repository: Path) ->
 def test_ci_runs_make_test(repository: Path) -> None:
     script = repository / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert "make --no-print-directory test" in script.read_text(encoding="utf-8")
+    assert script.read_text(encoding="utf-8").splitlines()[-1] == "make test"
