@@ -59,6 +59,9 @@ class FitConfig(Config):
     pretraining: dict[str, EncoderTraining | None] = Field(
         {}, description="how an encoder that starts from scratch is trained, by the same names; null: not at all"
     )
+    adaptation: dict[str, EncoderTraining | None] = Field(
+        {}, description="how an encoder that comes with trained weights is adapted to the catalog, by the same names; absent or null: used as it is"
+    )
     embed: EmbedConfig = EmbedConfig()
     stage_two: FusionStageConfig = FusionStageConfig()
     gate: GateConfig = GateConfig()
@@ -134,12 +137,14 @@ def fit(
     on_progress("labelled products: " + ", ".join(f"{split} {len(part):,}" for split, part in parts.items()))
 
     stage_one_folder, key_one_encoder = _encoder(
-        "stage_one", config.stage_one_encoder, config.stage_one_pretraining, parts["train"], catalog, tree, out, config, steps, on_progress
+        "stage_one", config.stage_one_encoder, config.stage_one_pretraining, None, parts["train"], catalog, tree, out, config, steps, on_progress
     )
     folders, keys = {}, {}
     for name, encoder_config in config.encoders.items():
         training = config.pretraining.get(name, EncoderTraining())
-        folders[name], keys[name] = _encoder(name, encoder_config, training, parts["train"], catalog, tree, out, config, steps, on_progress)
+        folders[name], keys[name] = _encoder(
+            name, encoder_config, training, config.adaptation.get(name), parts["train"], catalog, tree, out, config, steps, on_progress
+        )
 
     # Embedding finds for itself what is there already, down to the single product.
     on_progress("features ...")
@@ -223,7 +228,8 @@ def _catalog(
 def _encoder(
     name: str,
     encoder: EncoderConfig,
-    training: EncoderTraining | None,
+    pretraining: EncoderTraining | None,
+    adaptation: EncoderTraining | None,
     train: Labelled,
     catalog: Catalog,
     tree: Taxonomy,
@@ -237,7 +243,8 @@ def _encoder(
     def make() -> None:
         obtained = obtain(encoder, folder / "untrained", [text for text in train.texts if text])
         on_progress(f"  {name}: {obtained.source}")
-        if obtained.needs_training and training is not None:
+        training = pretraining if obtained.needs_training else adaptation
+        if training is not None:
             train_encoder(
                 folder / "untrained",
                 folder / "ready",
@@ -258,7 +265,9 @@ def _encoder(
             shutil.move(folder / "untrained", folder / "ready")
 
     # What is taken as it is does not depend on the catalog; asking for it again would.
-    key = steps.run(f"encoder {name}", [catalog.digest, encoder, training or "as it is", config.seed, tree.hash], folder, make)
+    key = steps.run(
+        f"encoder {name}", [catalog.digest, encoder, pretraining or "random", adaptation or "as it is", config.seed, tree.hash], folder, make
+    )
     return folder / "ready", key
 
 

@@ -1,5 +1,6 @@
 """What all test folders share: the real data beside the checkout, a small demo feed, one Ray for the whole run. Imports no ray and no torch."""
 
+import contextlib
 import functools
 import os
 import secrets
@@ -145,9 +146,11 @@ def demo_run(ray_cluster: None, demo_feeds: Path, tmp_path_factory: pytest.TempP
     from prodcat.config import load
     from prodcat.fitting import FitConfig, fit
 
-    out = tmp_path_factory.mktemp("run")
-    fit([str(demo_feeds)], out, load(FitConfig, "offline", TINY), on_progress=print)
-    return out
+    # A relative folder, as people type it, for Ray's workers have working folders of their own.
+    place = tmp_path_factory.mktemp("run")
+    with contextlib.chdir(place):
+        fit([str(demo_feeds)], Path("out"), load(FitConfig, "offline", TINY), on_progress=print)
+    return place / "out"
 
 
 @pytest.fixture(scope="session")

@@ -169,7 +169,7 @@ def train_encoder(
     name: str,
     on_progress: Callable[[str], None],
 ) -> None:
-    """Train an encoder folder from scratch on these training products; the last epoch counts, for there is nothing to choose it on but products
+    """Train an encoder folder on these training products; the last epoch counts, for there is nothing to choose it on but products
     that stage two is yet to be chosen on.
 
     Args:
@@ -188,7 +188,8 @@ def train_encoder(
     if encoder.family == "roberta":
         data: Any = table.drop_columns(["key"])
     else:
-        image: ImageInput = encoder.towers["image"].image  # type: ignore[attr-defined]
+        image = task.image(encoder)
+        assert image is not None
         data = image_rows(product_files, table, image, limits)
     weights = fit(task, {"train": data}, loop=training.loop, scaling=scaling, out=work, on_progress=on_progress)
     save_trained(task, weights, ready)

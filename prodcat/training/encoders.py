@@ -1,4 +1,4 @@
-"""Encoders that start from random weights, trained on the catalog at hand: what each family learns from. Knows no Ray.
+"""Encoders trained on the catalog at hand, from random weights or from somebody else's: what each family learns from. Knows no Ray.
 
     roberta  masked language modelling of the titles (Devlin et al. 2019; masks drawn anew at every step, as in RoBERTa)
     vit      the catalog's categories, by the hierarchical loss
@@ -7,6 +7,7 @@
 Shapes: B products, S pixels a side, T tokens, V entries of the vocabulary, D levels.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from prodcat.config import Config
-from prodcat.encoders import vocabulary
 from prodcat.encoders.encoder import Encoder, load
 from prodcat.encoders.inputs import ImageInput
+from prodcat.errors import EncoderError
 from prodcat.model.hierarchy import HierarchicalHead
 from prodcat.model.losses import HierarchicalLoss
 from prodcat.taxonomy import Taxonomy
@@ -29,9 +30,21 @@ from prodcat.training.loop import Batch, LoopConfig
 
 
 class EncoderTraining(Config):
-    """How an encoder from scratch is trained."""
+    """How an encoder is trained."""
 
     loop: LoopConfig = LoopConfig(epochs=10, batch_size=128, learning_rate=1e-3, weight_decay=0.05)
+    encoder_rate: float = Field(
+        1.0, gt=0, le=1, description="factor on the learning rate of the encoder's own weights; the fresh head learns at the full rate"
+    )
+    layer_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="further factor from each block to the one below, so that what is general moves least (Clark et al. 2020); 1: none",
+    )
+    pixels: int | None = Field(
+        None, ge=16, description="vit, clip: side of the images while training, position embeddings resampled there and back; null: the encoder's own"
+    )
     mask_share: float = Field(0.15, gt=0, lt=1, description="roberta: share of the tokens that are predicted")
     smallest_crop: float = Field(0.6, gt=0, le=1, description="vit, clip: smallest share of the image's area that a random crop keeps")
 
@@ -50,7 +63,16 @@ class EncoderTask:
 
     def build(self) -> nn.Module:
         encoder = load(self.folder)
+        see(encoder, self.image(encoder))
         return MODULES[encoder.family](encoder, self.training, self.tree)
+
+    def image(self, encoder: Encoder) -> ImageInput | None:
+        """How images are prepared while training; None for a family without."""
+        own: ImageInput | None = getattr(encoder.towers.get("image"), "image", None)
+        return own if own is None or self.training.pixels is None else own.model_copy(update={"size": self.training.pixels})
+
+    def rates(self, module: nn.Module) -> dict[str, float]:
+        return layer_rates([name for name, _ in module.named_parameters()], self.training)
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         loss: Tensor = module(batch)
@@ -61,11 +83,63 @@ class EncoderTask:
         return module(batch) * size, size
 
 
+# A block of a tower and its number, as transformers, timm and open_clip call them; and what lies below the first block.
+_BLOCK = re.compile(r"^(?P<tower>encoder\..*?(?:blocks|layers?|resblocks))\.(?P<number>\d+)\.")
+_BELOW = re.compile(r"embed|cls_token|class_token|conv1|ln_pre")
+_OWN = "encoder."
+
+
+def layer_rates(names: Sequence[str], training: EncoderTraining) -> dict[str, float]:
+    """Parameter name -> factor on the learning rate: encoder_rate at a tower's last block, layer_decay less for each block below it."""
+    blocks = {name: (match["tower"], int(match["number"])) for name in names if (match := _BLOCK.match(name))}
+    depths: dict[str, int] = {}
+    for tower, number in blocks.values():
+        depths[tower] = max(depths.get(tower, 0), number + 1)
+    rates = {}
+    for name in names:
+        if not name.startswith(_OWN):
+            continue
+        if name in blocks:
+            tower, number = blocks[name]
+            below = depths[tower] - 1 - number
+        else:
+            below = max(depths.values(), default=0) if _BELOW.search(name) else 0
+        rates[name] = training.encoder_rate * training.layer_decay**below
+    return rates
+
+
+def see(encoder: Encoder, image: ImageInput | None) -> None:
+    """Make an encoder's image tower read images prepared as `image` says: its position embeddings are resampled if the size changes.
+
+    Raises:
+        EncoderError: the tower has one size only.
+    """
+    if image is None:
+        return
+    tower: Any = encoder.towers["image"]
+    if tower.image.size != image.size:
+        module: Any = encoder.module if encoder.family == "vit" else getattr(encoder.module, "visual", None)
+        if not hasattr(module, "set_input_size"):
+            raise EncoderError(f"{encoder.folder}: its image tower sees {tower.image.size} pixels and no other size; leave `pixels` null")
+        module.set_input_size(image.size)
+    tower.image = image
+
+
 class _MaskedLanguage(nn.Module):
     def __init__(self, encoder: Encoder, training: EncoderTraining, tree: Taxonomy) -> None:
         super().__init__()
         self.encoder: Any = encoder.module
         self.share = training.mask_share
+        # Vocabularies differ in where their special tokens stand; the folder's own tokenizer says.
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(encoder.folder, trust_remote_code=False)
+        if tokenizer.mask_token_id is None:
+            raise EncoderError(
+                f"{encoder.folder}: its vocabulary has no mask token, so there is no masked language modelling; set its training to null"
+            )
+        self.mask_id, self.pad_id = int(tokenizer.mask_token_id), int(tokenizer.pad_token_id)
+        self.special_ids = sorted(set(tokenizer.all_special_ids))
         settings: Any = encoder.module.config
         width = int(settings.hidden_size)
         self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
@@ -73,15 +147,15 @@ class _MaskedLanguage(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         ids = batch["input_ids"].long()
-        mask = ids != vocabulary.PAD_ID
+        mask = ids != self.pad_id
         longest = int(mask.sum(dim=1).max())
         ids, mask = ids[:, :longest], mask[:, :longest]
-        ordinary = ids >= len(vocabulary.SPECIAL)
+        ordinary = ~torch.isin(ids, torch.tensor(self.special_ids, device=ids.device))
         chosen = (torch.rand(ids.shape, device=ids.device) < self.share) & ordinary
         # Of the chosen, 80 % are masked, 10 % replaced, 10 % left, so that the encoder also looks at what stands there.
         fate = torch.rand(ids.shape, device=ids.device)
-        strange = torch.randint(len(vocabulary.SPECIAL), len(self.bias), ids.shape, device=ids.device)
-        shown = torch.where(chosen & (fate < 0.8), vocabulary.MASK_ID, torch.where(chosen & (fate >= 0.9), strange, ids))
+        strange = torch.randint(len(self.bias), ids.shape, device=ids.device)
+        shown = torch.where(chosen & (fate < 0.8), self.mask_id, torch.where(chosen & (fate >= 0.9), strange, ids))
         states = self.encoder(input_ids=shown, attention_mask=mask.long()).last_hidden_state
         table = self.encoder.get_input_embeddings().weight
         logits = self.transform(states[chosen]) @ table.T + self.bias
@@ -164,6 +238,9 @@ def token_rows(encoder: Encoder, texts: Sequence[str]) -> Any:
 def save_trained(task: EncoderTask, weights: Path, ready: Path) -> None:
     """The encoder of task.folder with its trained weights -> a whole encoder folder."""
     encoder = load(task.folder)
-    prefix = "encoder."
-    encoder.module.load_state_dict({name.removeprefix(prefix): value for name, value in load_file(weights).items() if name.startswith(prefix)})
+    tower: Any = encoder.towers.get("image")
+    own = None if tower is None else tower.image
+    see(encoder, task.image(encoder))
+    encoder.module.load_state_dict({name.removeprefix(_OWN): value for name, value in load_file(weights).items() if name.startswith(_OWN)})
+    see(encoder, own)
     encoder.save(ready)

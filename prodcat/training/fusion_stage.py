@@ -41,6 +41,9 @@ class FusionStageTask:
     def build(self) -> nn.Module:
         return FusionStageModule(self)
 
+    def rates(self, module: nn.Module) -> dict[str, float]:
+        return {}
+
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         loss: Tensor = module(batch)
         return loss

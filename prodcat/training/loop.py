@@ -7,7 +7,7 @@ What is trained is a Task: it builds the module, prices a batch, and says how ba
 import math
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -43,6 +43,10 @@ class Task(Protocol):
     def name(self) -> str: ...
 
     def build(self) -> nn.Module: ...
+
+    def rates(self, module: nn.Module) -> Mapping[str, float]:
+        """Factors on the learning rate by parameter name; those not named learn at the full rate."""
+        ...
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         """Mean loss of a training batch; a scalar that `backward` runs on."""
@@ -123,7 +127,7 @@ def train(
         state = LoopState(**resume)
         module.load_state_dict(state.module)
     wrapped = wrap(module)
-    optimizer = torch.optim.AdamW(_parameter_groups(module, config.weight_decay), lr=config.learning_rate)
+    optimizer = torch.optim.AdamW(_parameter_groups(module, config.weight_decay, task.rates(module)), lr=config.learning_rate)
     if state.optimizer:
         optimizer.load_state_dict(state.optimizer)
     total_steps = max(1, steps_per_epoch * config.epochs)
@@ -139,7 +143,7 @@ def train(
         for step, batch in enumerate(train_batches(epoch)):
             rate = config.learning_rate * schedule((epoch * steps_per_epoch + step) / total_steps, config.warmup_share)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["rate"]
             batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
             with autocast:
                 loss = task.loss(wrapped, batch)
@@ -199,8 +203,10 @@ def _validate(
     return float(sums[0] / sums[1]) if sums[1] else math.nan
 
 
-def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
-    vectors = [parameter for parameter in parameters if parameter.ndim < 2]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+def _parameter_groups(module: nn.Module, weight_decay: float, rates: Mapping[str, float]) -> list[dict[str, Any]]:
+    """AdamW's groups, one for each factor on the learning rate and whether weights decay: matrices do, biases and norms do not."""
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((rates.get(name, 1.0), parameter.ndim >= 2), []).append(parameter)
+    return [{"params": parameters, "weight_decay": weight_decay if decays else 0.0, "rate": rate} for (rate, decays), parameters in groups.items()]

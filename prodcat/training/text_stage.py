@@ -66,6 +66,9 @@ class TextStageTask:
         encoder: Any = load(self.encoder).module
         return TextStageModule(TextClassifier(encoder, int(encoder.config.hidden_size), self.tree, self.config.dropout), self)
 
+    def rates(self, module: nn.Module) -> dict[str, float]:
+        return {}
+
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         loss: Tensor = module(batch["input_ids"], batch["targets"])
         return loss

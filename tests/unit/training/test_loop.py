@@ -22,6 +22,10 @@ class Regression:
 
     name: str = "regression"
     explode: bool = False
+    still: tuple[str, ...] = ()
+
+    def rates(self, module: nn.Module) -> dict[str, float]:
+        return dict.fromkeys(self.still, 0.0)
 
     def build(self) -> nn.Module:
         return nn.Sequential(nn.Dropout(0.1), nn.Linear(5, 1))
@@ -67,6 +71,13 @@ def test_it_learns_and_reports() -> None:
     assert [epoch.epoch for epoch in epochs] == list(range(1, 9))
     assert epochs[-1].best_validation < 0.1 * epochs[0].validation
     assert "regression: epoch 8/8" in str(epochs[-1])
+
+
+def test_a_parameter_learns_at_its_own_rate() -> None:
+    (start,) = run(CONFIG.model_copy(update={"epochs": 1}), task=Regression(still=("1.weight", "1.bias")))[2]
+    best, _, _ = run(CONFIG, task=Regression(still=("1.weight",)))
+    assert torch.equal(best["1.weight"], start["module"]["1.weight"])
+    assert not torch.equal(best["1.bias"], start["module"]["1.bias"])
 
 
 def test_same_seed_same_weights_other_seed_others() -> None:
