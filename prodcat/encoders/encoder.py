@@ -130,6 +130,12 @@ class EncoderConfig(Config):
         None,
         description='text: "mean" (default) or "cls"; ViT: "token_mean" (default: with the mean of the patches beside it), "token"; CLIP: none',
     )
+    taps: int = Field(
+        1,
+        ge=1,
+        description="ViT: blocks whose vectors stand side by side: the last one, the others evenly down to the middle. What the last block has "
+        "given up for its own labels, a catalog's categories may need",
+    )
     fields: tuple[TextFields, ...] = Field(("title",), min_length=1, description="fields of a product that the text tower reads")
     max_tokens: int = Field(64, ge=4, le=4096, description="longest text in tokens; CLIP from a hub or folder keeps its own")
     scratch: ScratchConfig = ScratchConfig()

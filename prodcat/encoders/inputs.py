@@ -186,6 +186,7 @@ class Manifest(Config):
     pooling: Literal["cls", "mean", "token", "token_mean"] | None = Field(
         None, description="how token vectors become one vector; null if the weights say"
     )
+    taps: int = Field(1, ge=1, description="ViT: blocks whose vectors stand side by side")
     dim: int = Field(gt=0, description="numbers in a vector")
     text: TextInput | None = Field(None, description="null for a family without a text tower")
     image: ImageInput | None = Field(None, description="null for a family without an image tower")

@@ -27,7 +27,7 @@ def scratch(config: EncoderConfig, part: Path, titles: Sequence[str]) -> Manifes
     )
     image = ImageInput(size=shape.size, resize="squash")
     chosen = {"input_size": (3, shape.size, shape.size), "crop_pct": 1.0, "crop_mode": "squash", "mean": image.mean, "std": image.std}
-    return _save(module, part, config.chosen_pooling, image, chosen)
+    return _save(module, part, config, image, chosen)
 
 
 def fetch(config: EncoderConfig, name: str, part: Path, *, hub: bool) -> Manifest:
@@ -40,16 +40,17 @@ def fetch(config: EncoderConfig, name: str, part: Path, *, hub: bool) -> Manifes
         if hub:
             raise
         raise EncoderError(f"{name}: not a timm model's folder ({error})") from error
-    return _save(module, part, config.chosen_pooling, ImageInput.from_timm(module.pretrained_cfg), {})
+    return _save(module, part, config, ImageInput.from_timm(module.pretrained_cfg), {})
 
 
-def _save(module: Any, part: Path, pooling: Any, image: ImageInput, data: dict[str, Any]) -> Manifest:
+def _save(module: Any, part: Path, config: EncoderConfig, image: ImageInput, data: dict[str, Any]) -> Manifest:
+    pooling = config.chosen_pooling
     _check(module, pooling, str(part))
     save_for_hf(module, str(part), safe_serialization=True, data_config=data)
     # Over timm's own file, so that the same weights are the same bytes however they came here.
     write(module, part)
-    dim = int(module.num_features) * (1 if pooling == "token" else 2)
-    return Manifest(family="vit", pooling=pooling, dim=dim, image=image)
+    dim = int(module.num_features) * (1 if pooling == "token" else 2) * len(_tapped(module, config.taps))
+    return Manifest(family="vit", pooling=pooling, taps=config.taps, dim=dim, image=image)
 
 
 def write(module: nn.Module, part: Path) -> None:
@@ -63,15 +64,21 @@ def open_folder(folder: Path, manifest: Manifest) -> tuple[nn.Module, dict[str, 
         raise EncoderError(f"{folder / 'encoder.json'}: an image encoder needs 'image'; write the folder again")
     module: Any = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
     _check(module, manifest.pooling, str(folder))
-    prefix = module.num_prefix_tokens
+    tapped = _tapped(module, manifest.taps)
 
     def forward(pixels: torch.Tensor) -> torch.Tensor:
-        tokens = module.forward_features(pixels)
+        levels = module.forward_intermediates(pixels, indices=tapped, return_prefix_tokens=True, norm=True, output_fmt="NLC", intermediates_only=True)
         if manifest.pooling == "token":
-            return torch.as_tensor(tokens[:, 0])
-        return torch.cat([tokens[:, 0], tokens[:, prefix:].mean(1)], dim=1)
+            return torch.cat([prefix[:, 0] for _, prefix in levels], dim=1)
+        return torch.cat([part for patches, prefix in levels for part in (prefix[:, 0], patches.mean(1))], dim=1)
 
     return module, {"image": ImageTower(module, forward, manifest.image, manifest.dim)}
+
+
+def _tapped(module: Any, taps: int) -> list[int]:
+    """Numbers of the blocks whose vectors are read, the last one among them; fewer than `taps` where there are fewer blocks."""
+    depth = len(module.blocks)
+    return sorted({round(depth - 1 - k * (depth / 2) / max(1, taps - 1)) for k in range(taps)} & set(range(depth)))
 
 
 def _check(module: Any, pooling: str | None, name: str) -> None:

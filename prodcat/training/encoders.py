@@ -40,7 +40,7 @@ class EncoderTraining(Config):
         1.0,
         gt=0,
         le=1,
-        description="further factor from each block to the one below, so that what is general moves least (Clark et al. 2020); 1: none",
+        description="further factor from each block to the one below, so that what is general moves least (Clark et al. 2020)",
     )
     pixels: int | None = Field(
         None, ge=16, description="vit, clip: side of the images while training, position embeddings resampled there and back; null: the encoder's own"
@@ -135,9 +135,7 @@ class _MaskedLanguage(nn.Module):
 
         tokenizer = AutoTokenizer.from_pretrained(encoder.folder, trust_remote_code=False)
         if tokenizer.mask_token_id is None:
-            raise EncoderError(
-                f"{encoder.folder}: its vocabulary has no mask token, so there is no masked language modelling; set its training to null"
-            )
+            raise EncoderError(f"{encoder.folder}: its vocabulary has no mask token for masked language modelling; set its training to null")
         self.mask_id, self.pad_id = int(tokenizer.mask_token_id), int(tokenizer.pad_token_id)
         self.special_ids = sorted(set(tokenizer.all_special_ids))
         settings: Any = encoder.module.config

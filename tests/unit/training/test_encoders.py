@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from prodcat.encoders.encoder import EncoderConfig, ImageScratch, ScratchConfig, TextScratch, load, obtain
-from prodcat.taxonomy import Taxonomy
 from prodcat.errors import EncoderError
+from prodcat.taxonomy import Taxonomy
 from prodcat.training.encoders import EncoderTask, EncoderTraining, layer_rates, save_trained, token_rows
 
 TITLES = ["red shirt", "blue shirt", "green running shoes", "black boots", "gold watch", "silver watch", "leather bag", "canvas bag"]
