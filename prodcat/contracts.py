@@ -70,11 +70,14 @@ PREDICTIONS = pa.schema(
         _field(
             "alternatives",
             pa.list_(pa.field("item", pa.struct([pa.field("path", _NAMES), pa.field("confidence", pa.float64())]))),
-            "the next best leaves",
+            "the next best leaves; after back-off the best leaf is among them",
             nullable=False,
         ),
         _field("stage", pa.int8(), "1 the text stage, 2 the multimodal stage", nullable=False),
         _field("bundle", _TEXT, "version of the bundle that answered", nullable=False),
+        _field("stopped_at_parent", pa.bool_(), "the best leaf lies below, less sure than the bundle's wanted precision; null if it wants none"),
+        _field("holds_precision", pa.bool_(), "false: not even level 1 is as sure as wanted, it is answered all the same; null if none is wanted"),
+        _field("candidates", pa.list_(pa.field("item", _NAMES)), "set that holds the right category with the bundle's coverage; null if it has none"),
     ]
 )
 

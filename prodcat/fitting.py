@@ -1,6 +1,6 @@
 """`fit`: the stages in their order, each skipped when its result is already there for the same inputs. Knows the order and nothing else.
 
-    catalog -> encoders -> features -> stage one, stage two -> temperatures, gate -> bundle
+    catalog -> encoders -> features -> stage one, stage two -> calibration, gate -> bundle
 
 A run folder holds one folder a step and steps.json, which says for what inputs each was made; a run that was broken off goes on where it stopped.
 """
@@ -17,26 +17,30 @@ import numpy as np
 from pydantic import Field
 
 from prodcat import __version__
+from prodcat.calibrating import StageLogits, calibrate, check_enough
 from prodcat.catalog.chunks import IngestConfig
 from prodcat.catalog.distributed import ingest
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.store import Catalog
 from prodcat.config import Config
-from prodcat.decoding import greedy_nodes, path_log_probabilities, sibling_log_softmax
+from prodcat.decoding import HierarchyConfig
 from prodcat.distributed import ClusterConfig
 from prodcat.encoders.distributed import EmbedConfig, embed
 from prodcat.encoders.encoder import EncoderConfig, load, obtain
 from prodcat.errors import TrainingError
 from prodcat.labelled import Labelled, Vectors, labelled
 from prodcat.model.fusion import Modality
+from prodcat.model.losses import LossConfig, Objective, column_counts
+from prodcat.prediction.backoff import BackoffConfig
 from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle
-from prodcat.prediction.calibration import fit_temperatures
+from prodcat.prediction.calibration import CalibrationConfig
 from prodcat.prediction.cascade import CascadeSettings
+from prodcat.prediction.conformal import ConformalConfig
 from prodcat.prediction.distributed import ClassifyConfig
-from prodcat.prediction.gate import GateConfig, choose_gate
+from prodcat.prediction.gate import GateConfig
 from prodcat.prediction.multimodal_stage import STAGE_ONE_VECTOR, ModalitySettings, MultimodalStageSettings, encoder_towers, fused_logits
 from prodcat.prediction.text_stage import TextStage
-from prodcat.taxonomy import Taxonomy
+from prodcat.taxonomy import HeadLayout, Taxonomy, labelled_stops
 from prodcat.training.distributed import ScalingConfig, train_encoder
 from prodcat.training.distributed import fit as fit_on_ray
 from prodcat.training.encoders import EncoderTraining
@@ -64,7 +68,11 @@ class FitConfig(Config):
     )
     embed: EmbedConfig = EmbedConfig()
     stage_two: FusionStageConfig = FusionStageConfig()
+    hierarchy: HierarchyConfig = HierarchyConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
     gate: GateConfig = GateConfig()
+    backoff: BackoffConfig = BackoffConfig()
+    conformal: ConformalConfig = ConformalConfig()
     scaling: ScalingConfig = ScalingConfig()
     classify: ClassifyConfig = Field(ClassifyConfig(), description="how the finished bundle is run over the test split")
 
@@ -134,6 +142,8 @@ def fit(
     for split in ("train", "validation"):
         if len(parts[split]) == 0:
             raise TrainingError(f"{catalog.path}: no labelled product fell into {split}; the catalog has {catalog.summary()}; give more products")
+    check_enough(len(parts["validation"]), config.backoff, config.conformal)
+    layout = HeadLayout(tree, labelled_stops(tree, parts["train"].targets) if config.hierarchy.stop == "labelled" else ())
     on_progress("labelled products: " + ", ".join(f"{split} {len(part):,}" for split, part in parts.items()))
 
     stage_one_folder, key_one_encoder = _encoder(
@@ -157,14 +167,14 @@ def fit(
         on_progress=lambda name, done, to_do: on_progress(f"features {name}: {done:,} of {to_do:,}"),
     )
 
-    key_one = _fit_stage_one(stage_one_folder, parts, tree, out, config, steps, [catalog.digest, key_one_encoder], on_progress)
+    key_one = _fit_stage_one(stage_one_folder, parts, layout, out, config, steps, [catalog.digest, key_one_encoder], on_progress)
     vectors = Vectors(
         features, TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads) if config.stage_two.stage_one_vector else None
     )
-    task, key_two = _fit_stage_two(vectors, parts, tree, out, config, steps, [catalog.digest, key_one, *keys.values()], on_progress)
+    task, key_two = _fit_stage_two(vectors, parts, layout, out, config, steps, [catalog.digest, key_one, *keys.values()], on_progress)
 
     def make_bundle() -> None:
-        settings = _calibrate(task, vectors, parts["validation"], tree, out, config, on_progress)
+        settings, figures = _cascade(task, vectors, parts["validation"], layout, out, config, on_progress)
         places = {name: (name, "text") for name in [STAGE_ONE_VECTOR]}
         places |= {name: (encoder, tower.reads) for name, (encoder, tower) in encoder_towers({n: load(f) for n, f in folders.items()}).items()}
         stage_two = MultimodalStageSettings(
@@ -190,6 +200,7 @@ def fit(
                 "catalog": catalog.digest,
                 "products": {split: len(part) for split, part in parts.items()},
                 "seed": config.seed,
+                "calibration": figures,
                 "config": config.model_dump(mode="json"),
             },
             fill=fill,
@@ -198,7 +209,8 @@ def fit(
     # The digest of a bundle is over its content; half of one is no use.
     if (out / "bundle").exists() and not (out / "bundle" / "manifest.json").exists():
         shutil.rmtree(out / "bundle")
-    steps.run("bundle", [catalog.digest, key_one, key_two, config.gate], out / "bundle", make_bundle)
+    trust = [config.hierarchy, config.calibration, config.gate, config.backoff, config.conformal]
+    steps.run("bundle", [catalog.digest, key_one, key_two, *trust], out / "bundle", make_bundle)
     return Bundle.open(out / "bundle")
 
 
@@ -272,29 +284,39 @@ def _encoder(
 
 
 def _fit_stage_one(
-    encoder: Path, parts: Mapping[str, Labelled], tree: Taxonomy, out: Path, config: FitConfig, steps: Steps, inputs: list[Any], on_progress: Progress
+    encoder: Path,
+    parts: Mapping[str, Labelled],
+    layout: HeadLayout,
+    out: Path,
+    config: FitConfig,
+    steps: Steps,
+    inputs: list[Any],
+    on_progress: Progress,
 ) -> str:
     folder = out / STAGE_ONE
+    objective = _objective(config, config.stage_one.loss, layout, parts["train"])
 
     def make() -> None:
-        task = text_task(encoder, tree, config.stage_one)
+        task = text_task(encoder, layout.tree, config.stage_one, objective)
         tables = {}
         for split in ("train", "validation"):
             rows = [row for row, text in enumerate(parts[split].texts) if text]
             texts = [parts[split].texts[row] or "" for row in rows]
-            tables[split] = text_rows(task, texts, parts[split].targets[rows])
+            tables[split] = text_rows(task, texts, layout.end_targets(parts[split].targets[rows]))
         loop = config.stage_one.loop.model_copy(update={"seed": config.seed})
         weights = fit_on_ray(task, tables, loop=loop, scaling=config.scaling, out=folder, on_progress=on_progress)
         shutil.rmtree(folder / "exported", ignore_errors=True)
         export(task, weights, folder / "exported")
 
-    return steps.run("stage one", [*inputs, config.stage_one, config.stage_one_encoder.fields, config.scaling, config.seed], folder, make)
+    return steps.run(
+        "stage one", [*inputs, config.hierarchy, config.stage_one, config.stage_one_encoder.fields, config.scaling, config.seed], folder, make
+    )
 
 
 def _fit_stage_two(
     sources: Vectors,
     parts: Mapping[str, Labelled],
-    tree: Taxonomy,
+    layout: HeadLayout,
     out: Path,
     config: FitConfig,
     steps: Steps,
@@ -307,54 +329,58 @@ def _fit_stage_two(
         Modality(name, reads, vectors[name].shape[1], *statistics(vectors[name], present[:, column]))
         for column, (name, reads) in enumerate(sources.reads.items())
     )
-    task = FusionStageTask(modalities, tree, config.stage_two.fusion)
+    objective = _objective(config, config.stage_two.loss, layout, parts["train"])
+    task = FusionStageTask(modalities, layout.tree, config.stage_two.fusion, objective=objective)
 
     def make() -> None:
         tables = {}
         for split in ("train", "validation"):
             of_split, here = (vectors, present) if split == "train" else sources.of(parts[split])
             rows = here.any(axis=1)
-            tables[split] = fusion_rows({name: values[rows] for name, values in of_split.items()}, here[rows], parts[split].targets[rows])
+            targets = layout.end_targets(parts[split].targets[rows])
+            tables[split] = fusion_rows({name: values[rows] for name, values in of_split.items()}, here[rows], targets)
         loop = config.stage_two.loop.model_copy(update={"seed": config.seed})
         fit_on_ray(task, tables, loop=loop, scaling=config.scaling, out=folder, on_progress=on_progress)
 
     fingerprints = [f"{name} {fingerprint}" for name, fingerprint in sources.fingerprints.items()]
-    return task, steps.run("stage two", [*inputs, *fingerprints, config.stage_two, config.scaling, config.seed], folder, make)
+    return task, steps.run("stage two", [*inputs, *fingerprints, config.hierarchy, config.stage_two, config.scaling, config.seed], folder, make)
 
 
-def _calibrate(
+def _cascade(
     task: FusionStageTask,
     sources: Vectors,
     validation: Labelled,
-    tree: Taxonomy,
+    layout: HeadLayout,
     out: Path,
     config: FitConfig,
     on_progress: Progress,
-) -> CascadeSettings:
-    """Temperatures of both stages and the gate, all on validation products; stage one as it will serve, quantized."""
+) -> tuple[CascadeSettings, dict[str, Any]]:
+    """What both stages say of the validation products, stage one as it will serve, quantized -> how the cascade answers."""
     stage_one = TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads)
-    with_text = np.array([text is not None for text in validation.texts])
-    logits_one, _ = stage_one.read([text for text in validation.texts if text is not None])
-    temperatures_one = fit_temperatures(logits_one, validation.targets[with_text], tree)
+    with_text = np.array([text is not None for text in validation.texts], dtype=bool)
+    logits_one = np.zeros((len(validation), len(layout)), dtype=np.float32)
+    logits_one[with_text] = stage_one.read([text for text in validation.texts if text is not None])[0]
     vectors, present = sources.of(validation)
     logits_two = fused_logits(trained_fusion(task, out / STAGE_TWO / "model.safetensors"), vectors, present)
-    readable = present.any(axis=1)
-    temperatures_two = fit_temperatures(logits_two[readable], validation.targets[readable], tree)
-
-    conditional_one = sibling_log_softmax(logits_one, tree, temperatures_one)
-    nodes_one = greedy_nodes(conditional_one, tree)
-    joint = path_log_probabilities(conditional_one, tree)
-    confidence = np.full(len(validation), -np.inf)
-    confidence[with_text] = np.exp(joint[np.arange(len(nodes_one)), nodes_one])
-    answers_one = np.zeros(len(validation), dtype=np.int32)
-    answers_one[with_text] = nodes_one
-    answers_two = greedy_nodes(sibling_log_softmax(logits_two, tree, temperatures_two), tree)
-    gate = choose_gate(confidence[readable], answers_one[readable], answers_two[readable], validation.nodes[readable], tree, config.gate)
-    point = min(gate.curve, key=lambda point: abs(point.threshold - gate.threshold), default=None)
-    if point is not None:
-        on_progress(
-            f"gate: {gate.threshold:.4f} on validation: hierarchical F1 {point.hierarchical_f1:.4f}, to stage two {point.stage_two_share:.1%}"
-        )
-    return CascadeSettings(
-        text_fields=config.stage_one_encoder.fields, temperatures_one=temperatures_one, temperatures_two=temperatures_two, gate=gate
+    return calibrate(
+        StageLogits(logits_one, with_text),
+        StageLogits(logits_two, np.asarray(present.any(axis=1))),
+        layout.end_targets(validation.targets),
+        layout,
+        text_fields=config.stage_one_encoder.fields,
+        decoder=config.hierarchy.decoder,
+        calibration=config.calibration,
+        gate=config.gate,
+        backoff=config.backoff,
+        conformal=config.conformal,
+        on_progress=on_progress,
     )
+
+
+def _objective(config: FitConfig, loss: LossConfig, layout: HeadLayout, train: Labelled) -> Objective:
+    """Raises ConfigError for a loss that does not fit the tree."""
+    counts = column_counts(layout, layout.end_targets(train.targets)) if loss.balance != "none" else ()
+    objective = Objective(layout.stops, config.hierarchy.decoder, loss, counts)
+    # Now, and not hours later in a worker.
+    objective.build(layout.tree, 0.0)
+    return objective

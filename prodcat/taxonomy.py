@@ -1,5 +1,8 @@
 """The category tree: names, stable ids, and the arrays that masks, losses and decoders are made of. Knows no model and no table.
 
+A HeadLayout beside it says which column of a model's logits means what: a column a category, in the tree's order, then a column for every inner
+category at which products may end.
+
 Words: a category is a node; the root is not one. Levels count from 1 under the root. A path is written "Footwear > Shoes > Casual Shoes".
 Depth may be ragged: a leaf may sit at any level.
 
@@ -16,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -239,6 +243,11 @@ class Taxonomy:
             table[i, : category.level] = [self._index_of_path[category.path[: level + 1]] for level in range(category.level)]
         return table
 
+    @cached_property
+    def layout(self) -> "HeadLayout":
+        """The tree's own columns: a category each, and every path goes on to a leaf."""
+        return HeadLayout(self)
+
     def children_mask(self, node: int) -> np.ndarray:
         """bool [N]: the children of `node`; of the root for -1. This is the dynamic mask of the level below."""
         return self.parents == node
@@ -250,3 +259,125 @@ class Taxonomy:
             if path:
                 table[row] = self.path_indices[self.index(path)]
         return table
+
+
+class HasLayout(Protocol):
+    """What logits may have the columns of: a Taxonomy (categories only), or a HeadLayout."""
+
+    @property
+    def layout(self) -> "HeadLayout": ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class HeadLayout:
+    """The columns of a model's logits: N categories in the tree's order, then S stops.
+
+    A stop is one more choice beside the children of an inner category: "the product ends here". It belongs to the softmax of those children, so it
+    needs no arithmetic of its own. Which labels say so is our choice, made where a layout is made (HierarchyConfig.stop): read as "unknown below", a
+    label at an inner category needs no stop and trains the levels it has; read as "belongs here", it trains the stop too.
+
+    Shapes: C = N + S columns, G groups of siblings, D levels, E ends.
+
+    Args:
+        stops: inner categories at which products may end, rising; the k-th has column N + k.
+
+    Raises:
+        TaxonomyError: a stop that is a leaf, is no category, or stands twice.
+    """
+
+    tree: Taxonomy
+    stops: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if list(self.stops) != sorted(set(self.stops)):
+            raise TaxonomyError(f"stops {list(self.stops)}: each inner category once, in the tree's order")
+        for node in self.stops:
+            if not 0 <= node < len(self.tree) or self.tree.is_leaf[node]:
+                raise TaxonomyError(f"stop {node}: not an inner category of {self.tree!r}; a path ends at a leaf without one")
+
+    def __len__(self) -> int:
+        return len(self.tree) + len(self.stops)
+
+    @property
+    def layout(self) -> "HeadLayout":
+        return self
+
+    @cached_property
+    def nodes(self) -> np.ndarray:
+        """int32 [C]: the category a path ends at that ends in this column: the category itself, or the one stopped at."""
+        return np.concatenate([np.arange(len(self.tree)), np.array(self.stops, dtype=np.int64)]).astype(np.int32)
+
+    @cached_property
+    def parents(self) -> np.ndarray:
+        """int32 [C]: the category whose children this column is chosen among; -1 on the first level."""
+        return np.concatenate([self.tree.parents, np.array(self.stops, dtype=np.int32)])
+
+    @cached_property
+    def levels(self) -> np.ndarray:
+        """int32 [C]: level of the choice: a category's own level; of a stop, that of the children it stands beside."""
+        return np.concatenate([self.tree.levels, self.tree.levels[list(self.stops)] + 1]).astype(np.int32)
+
+    @cached_property
+    def child_groups(self) -> np.ndarray:
+        """int32 [N]: the group that a category's children form; -1 for a leaf."""
+        groups = np.full(len(self.tree), -1, dtype=np.int32)
+        first = self.tree.sibling_starts
+        inner = self.tree.parents[first] >= 0
+        groups[self.tree.parents[first[inner]]] = np.flatnonzero(inner)
+        return groups
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """int32 [C]: group of siblings, with the stop beside them: the support of one softmax."""
+        return np.concatenate([self.tree.sibling_groups, self.child_groups[list(self.stops)]]).astype(np.int32)
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """int64 [C]: the columns, group by group; a group's stop comes last."""
+        return np.argsort(self.groups, kind="stable")
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """int64 [G]: where each group begins in `order`."""
+        return np.searchsorted(self.groups[self.order], np.arange(len(self.tree.sibling_starts)))
+
+    @cached_property
+    def level_columns(self) -> tuple[np.ndarray, ...]:
+        """The columns chosen among at each level: level_columns[l - 1], categories before stops."""
+        return tuple(np.flatnonzero(self.levels == level) for level in range(1, self.tree.depth + 1))
+
+    @cached_property
+    def inner_levels(self) -> tuple[np.ndarray, ...]:
+        """The inner categories of each level above the deepest, deepest first: for sums from the leaves upward."""
+        inner = ~self.tree.is_leaf
+        return tuple(np.flatnonzero(inner & (self.tree.levels == level)) for level in range(self.tree.depth - 1, 0, -1))
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """int32 [E]: the columns in which a path may end: leaves, then stops."""
+        return np.concatenate([np.flatnonzero(self.tree.is_leaf), np.arange(len(self.tree), len(self))]).astype(np.int32)
+
+    @cached_property
+    def may_end(self) -> np.ndarray:
+        """bool [N]: categories whose label says all there is to say: leaves, and those with a stop."""
+        ends = self.tree.is_leaf.copy()
+        ends[list(self.stops)] = True
+        return ends
+
+    def end_targets(self, targets: np.ndarray) -> np.ndarray:
+        """Taxonomy.targets int [n, D] -> the same, with the stop's column at the level below a label that ends at a category with a stop."""
+        table = targets.copy()
+        for column, node in enumerate(self.stops, len(self.tree)):
+            level = int(self.tree.levels[node])
+            table[(targets[:, level - 1] == node) & (targets[:, level] < 0), level] = column
+        return table
+
+
+def labelled_stops(tree: Taxonomy, targets: np.ndarray) -> tuple[int, ...]:
+    """The inner categories at which a label in `targets` (int [n, D]) ends."""
+    depth = (targets >= 0).sum(axis=1)
+    rows = np.flatnonzero(depth)
+    deepest = np.unique(targets[rows, depth[rows] - 1])
+    return tuple(int(node) for node in deepest[~tree.is_leaf[deepest]])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from prodcat.config import Config
 from prodcat.model.hierarchy import HierarchicalHead
-from prodcat.taxonomy import Taxonomy
+from prodcat.taxonomy import HasLayout
 
 
 class FusionConfig(Config):
@@ -61,7 +61,7 @@ class FusionOutput(NamedTuple):
 class LateFusion(nn.Module):
     """An MLP a modality with its own logits, then an MLP on their outputs; its logits correct the mean of the present modalities' logits."""
 
-    def __init__(self, modalities: Sequence[Modality], tree: Taxonomy, config: FusionConfig) -> None:
+    def __init__(self, modalities: Sequence[Modality], tree: HasLayout, config: FusionConfig) -> None:
         super().__init__()
         self.names = tuple(modality.name for modality in modalities)
         self.standardise = nn.ModuleDict({m.name: _Standardise(m) for m in modalities})
@@ -111,7 +111,7 @@ class _Standardise(nn.Module):
 KINDS = {"late": LateFusion}
 
 
-def build(modalities: Sequence[Modality], tree: Taxonomy, config: FusionConfig) -> nn.Module:
+def build(modalities: Sequence[Modality], tree: HasLayout, config: FusionConfig) -> nn.Module:
     return KINDS[config.kind](modalities, tree, config)
 
 

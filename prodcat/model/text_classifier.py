@@ -1,13 +1,13 @@
 """A text encoder with hierarchical heads: what stage one is, before it becomes ONNX. Knows nothing of tokenizers.
 
-Shapes: B titles, T tokens, W width of the encoder, N categories.
+Shapes: B titles, T tokens, W width of the encoder, N columns of logits (taxonomy.HeadLayout).
 """
 
 import torch
 from torch import Tensor, nn
 
 from prodcat.model.hierarchy import HierarchicalHead
-from prodcat.taxonomy import Taxonomy
+from prodcat.taxonomy import HasLayout
 
 
 class TextClassifier(nn.Module):
@@ -19,7 +19,7 @@ class TextClassifier(nn.Module):
         dropout: before the heads.
     """
 
-    def __init__(self, encoder: nn.Module, width: int, tree: Taxonomy, dropout: float = 0.1) -> None:
+    def __init__(self, encoder: nn.Module, width: int, tree: HasLayout, dropout: float = 0.1) -> None:
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(dropout)

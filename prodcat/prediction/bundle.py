@@ -2,7 +2,7 @@
 
     manifest.json      format, version, sums, encoder fingerprints, what it was trained on
     taxonomy.json      the tree
-    cascade.yaml       gate, temperatures, text fields
+    cascade.yaml       decoder, stops, calibration of both stages, gate, back-off, conformal sets, text fields
     stage_one/         model.onnx, tokenizer.json, text_stage.yaml
     stage_two/         model.safetensors, modalities.safetensors, multimodal_stage.yaml
     encoders/NAME/     each a self-contained encoder folder
@@ -24,15 +24,15 @@ from pydantic import ValidationError
 from safetensors.numpy import load_file, save_file
 
 from prodcat.config import Config, read_yaml, validate
-from prodcat.errors import BundleError
+from prodcat.errors import BundleError, TaxonomyError
 from prodcat.prediction.cascade import Cascade, CascadeSettings
 from prodcat.prediction.text_stage import TextStage
-from prodcat.taxonomy import Taxonomy
+from prodcat.taxonomy import HeadLayout, Taxonomy
 
 if TYPE_CHECKING:
     from prodcat.prediction.multimodal_stage import MultimodalStage
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, TAXONOMY, CASCADE, SEEN = "manifest.json", "taxonomy.json", "cascade.yaml", "seen.safetensors"
 STAGE_ONE, STAGE_TWO, ENCODERS = "stage_one", "stage_two", "encoders"
 
@@ -94,17 +94,31 @@ class Bundle:
         tree = Taxonomy.load(folder / TAXONOMY)
         if tree.hash != manifest.taxonomy:
             raise BundleError(f"{folder / TAXONOMY}: taxonomy {tree.hash[:12]}, but the bundle was made for {manifest.taxonomy[:12]}")
-        return cls(folder, manifest, tree, validate(CascadeSettings, read_yaml(folder / CASCADE), str(folder / CASCADE)))
+        settings = validate(CascadeSettings, read_yaml(folder / CASCADE), str(folder / CASCADE))
+        _check(settings, tree, folder)
+        return cls(folder, manifest, tree, settings)
+
+    @cached_property
+    def layout(self) -> HeadLayout:
+        """The columns of both stages' logits."""
+        return self.settings.layout(self.tree)
 
     def text_stage(self, *, threads: int = 1) -> TextStage:
-        return TextStage(self.folder / STAGE_ONE, threads=threads)
+        """Raises BundleError where the model's logits have other columns than the bundle's tree and stops."""
+        stage = TextStage(self.folder / STAGE_ONE, threads=threads)
+        if stage.settings.columns != len(self.layout):
+            raise BundleError(
+                f"{self.folder / STAGE_ONE}: its model gives {stage.settings.columns} logits, but {len(self.tree)} categories and "
+                f"{len(self.layout.stops)} stops need {len(self.layout)}; rebuild the bundle with `prodcat fit`"
+            )
+        return stage
 
     def multimodal_stage(self, *, device: str = "cpu") -> "MultimodalStage":
-        """Raises BundleError where an encoder in the bundle is not the one the fusion was trained on."""
+        """Raises BundleError where an encoder in the bundle is not the one the fusion was trained on, or the fusion's logits have other columns."""
         # Here and not above: it imports torch, which a text replica must not.
         from prodcat.prediction.multimodal_stage import MultimodalStage
 
-        return MultimodalStage(self.folder, self.tree, self.manifest.encoders, device=device)
+        return MultimodalStage(self.folder, self.layout, self.manifest.encoders, device=device)
 
     def cascade(self, *, threads: int = 1, device: str = "cpu") -> Cascade:
         """Both stages in this process."""
@@ -159,6 +173,24 @@ def write_bundle(
     manifest = Manifest(format=FORMAT, version=version, taxonomy=tree.hash, files=files, encoders=encoders, training=training)
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return Bundle.open(folder)
+
+
+def _check(settings: CascadeSettings, tree: Taxonomy, folder: Path) -> None:
+    """What was fitted level by level must have this tree's levels."""
+    try:
+        settings.layout(tree)
+    except TaxonomyError as error:
+        raise BundleError(f"{folder / CASCADE}: stops: {error}; rebuild the bundle with `prodcat fit`") from error
+    fitted: dict[str, Sequence[Any]] = {
+        "calibration_one.temperatures": settings.calibration_one.temperatures,
+        "calibration_two.temperatures": settings.calibration_two.temperatures,
+        "calibration_one.curves": settings.calibration_one.curves or settings.calibration_one.temperatures,
+        "calibration_two.curves": settings.calibration_two.curves or settings.calibration_two.temperatures,
+        "backoff.thresholds": settings.backoff.thresholds if settings.backoff else settings.calibration_one.temperatures,
+    }
+    for name, values in fitted.items():
+        if len(values) != tree.depth:
+            raise BundleError(f"{folder / CASCADE}: {name} has {len(values)} levels, the tree {tree.depth}; rebuild the bundle with `prodcat fit`")
 
 
 def write_settings(path: Path, settings: Config) -> None:

@@ -16,21 +16,39 @@ import numpy as np
 
 from prodcat.config import Config
 from prodcat.contracts import Product
-from prodcat.decoding import best_leaves, greedy_nodes, path_log_probabilities, sibling_log_softmax
+from prodcat.decoding import DecoderName, best_ends
 from prodcat.encoders.inputs import TextFields, product_text
+from prodcat.prediction.backoff import Backoff
+from prodcat.prediction.calibration import Calibration, Reading
+from prodcat.prediction.conformal import Conformal
 from prodcat.prediction.gate import Gate
-from prodcat.taxonomy import CategoryPath, Taxonomy
+from prodcat.taxonomy import CategoryPath, HeadLayout, Taxonomy
 
 ALTERNATIVES = 3
 
 
 class CascadeSettings(Config):
-    """What the cascade was fitted to on validation products; travels in the bundle."""
+    """How logits become answers, and what was fitted to that on validation products; travels in the bundle.
+
+    Args:
+        decoder: of both stages.
+        stops: ids of the inner categories at which an answer may end: the last columns of both stages' logits, in the tree's order.
+        backoff: applied to the answer of whichever stage answered; None: answers go down to the leaf.
+        conformal: None: answers carry no set.
+    """
 
     text_fields: tuple[TextFields, ...]
-    temperatures_one: tuple[float, ...]
-    temperatures_two: tuple[float, ...]
+    decoder: DecoderName = "greedy"
+    stops: tuple[str, ...] = ()
+    calibration_one: Calibration
+    calibration_two: Calibration
     gate: Gate
+    backoff: Backoff | None = None
+    conformal: Conformal | None = None
+
+    def layout(self, tree: Taxonomy) -> HeadLayout:
+        """The columns of both stages' logits. Raises TaxonomyError for stops that are not of this tree."""
+        return HeadLayout(tree, tuple(tree.index_of_id(identifier) for identifier in self.stops))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +62,15 @@ class Answer:
     """One classified product.
 
     Args:
+        path: down to the deepest level that holds the bundle's wanted precision, where it has one.
         confidences: calibrated probability of the path down to each of its levels; falls from level to level.
-        alternatives: the next best leaves with their path probabilities.
+        alternatives: the next best leaves with their path probabilities; after back-off the best leaf is among them.
         stage: 1 or 2.
         bundle: version of the bundle that answered.
         image_problem: why the image was not used (images.REASONS), though there was one.
+        stopped_at_parent: the best guess goes on below `path`, but less surely than the wanted precision asks.
+        holds_precision: False where not even the first level is sure enough, and is answered all the same; None: the bundle wants no precision.
+        candidates: the set that holds the right category with the bundle's coverage, likeliest first; None: the bundle has none.
     """
 
     key: str
@@ -59,6 +81,9 @@ class Answer:
     stage: int
     bundle: str
     image_problem: str | None = None
+    stopped_at_parent: bool = False
+    holds_precision: bool | None = None
+    candidates: tuple[CategoryPath, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +104,7 @@ class StageTwoOutput:
     """Stage two's logits for n products.
 
     Args:
-        logits: float32 [n, N]; any values where nothing could be read.
+        logits: float32 [n, C] (taxonomy.HeadLayout); any values where nothing could be read.
         readable: bool [n]: False where neither text nor a usable image was there.
         image_problems: n entries: why an image was not used, as (reason, detail); None where it was, or there was none.
     """
@@ -116,6 +141,7 @@ class Cascade:
 
     def __init__(self, tree: Taxonomy, settings: CascadeSettings, stage_one: StageOne, stage_two: StageTwo | None, version: str) -> None:
         self.tree, self.settings, self.version = tree, settings, version
+        self.layout = settings.layout(tree)
         self.stage_one, self.stage_two = stage_one, stage_two
 
     def classify(self, products: Sequence[Product]) -> list[Answer | Unreadable]:
@@ -132,10 +158,11 @@ class Cascade:
         # With the gate shut there is no use in asking.
         if readable and self.settings.gate.threshold < 1:
             logits, _ = self.stage_one.read([text for text in texts if text is not None])
-            decoded = self._decode([products[row] for row in readable], logits, stage=1)
-            sure = self.settings.gate.sure(np.array([answer.confidences[-1] for answer in decoded]))
-            for row, answer, is_sure in zip(readable, decoded, sure, strict=True):
-                answers[row] = answer if is_sure else None
+            reading = self.settings.calibration_one.read(logits, self.layout, self.settings.decoder)
+            # The gate asks for the whole answer's confidence; back-off may shorten what passes it.
+            sure = np.flatnonzero(self.settings.gate.sure(reading.whole))
+            for row, answer in zip(sure, self._answers([products[readable[row]] for row in sure], reading, sure, stage=1), strict=True):
+                answers[readable[row]] = answer
         unsure = tuple(row for row, answer in enumerate(answers) if answer is None)
         return FirstPass(tuple(products), tuple(answers), unsure)
 
@@ -145,40 +172,63 @@ class Cascade:
         if first.unsure:
             assert output is not None
             asked = first.for_stage_two
-            decoded = self._decode(asked, output.logits, stage=2, image_problems=output.image_problems)
+            reading = self.settings.calibration_two.read(output.logits, self.layout, self.settings.decoder)
+            decoded = self._answers(asked, reading, np.arange(len(asked)), stage=2, image_problems=output.image_problems)
             for row, product, answer, readable, problem in zip(first.unsure, asked, decoded, output.readable, output.image_problems, strict=True):
                 results[row] = answer if readable else _unreadable(product, problem)
         return [result for result in results if result is not None]
 
-    def _decode(
-        self, products: Sequence[Product], logits: np.ndarray, *, stage: int, image_problems: Sequence[tuple[str, str] | None] | None = None
+    def _answers(
+        self,
+        products: Sequence[Product],
+        reading: Reading,
+        rows: np.ndarray,
+        *,
+        stage: int,
+        image_problems: Sequence[tuple[str, str] | None] | None = None,
     ) -> list[Answer]:
-        tree = self.tree
-        conditional = sibling_log_softmax(logits, tree, self.settings.temperatures_one if stage == 1 else self.settings.temperatures_two)
-        joint = path_log_probabilities(conditional, tree)
-        nodes = greedy_nodes(conditional, tree)
-        best = best_leaves(joint, tree, ALTERNATIVES + 1)
-        # min: rounding may carry a certain path a hair above 1.
-        probabilities = np.minimum(np.exp(joint), 1.0)
+        """Answers to products, whose readings stand in `rows`."""
+        tree, layout, backoff = self.tree, self.layout, self.settings.backoff
+        confidences, ends, along = reading.confidences[rows], reading.decoded.ends[rows], reading.along[rows]
+        deepest = tree.levels[reading.nodes[rows]]
+        levels, holds = (deepest, None) if backoff is None else backoff.levels(along)
+        best = best_ends(confidences, layout, ALTERNATIVES + 1)
         answers = []
-        for row, (product, node) in enumerate(zip(products, nodes, strict=True)):
-            category = tree.categories[node]
-            path = tree.path_indices[node, : category.level]
-            others = [leaf for leaf in best[row] if leaf != node][:ALTERNATIVES]
+        for row, product in enumerate(products):
+            level = int(levels[row])
+            stopped = level < deepest[row]
+            node = tree.path_indices[reading.nodes[rows[row]], level - 1]
+            # A shortened answer keeps its own leaf among the alternatives, even where a decoder picked one that is not among the likeliest.
+            others = [end for end in best[row] if stopped or end != ends[row]][:ALTERNATIVES]
+            if stopped and ends[row] not in others:
+                others[-1] = ends[row]
             problem = image_problems[row] if image_problems is not None else None
             answers.append(
                 Answer(
                     key=product.key,
-                    category_id=category.id,
-                    path=category.path,
-                    confidences=tuple(float(value) for value in probabilities[row, path]),
-                    alternatives=tuple(Alternative(tree.categories[leaf].path, float(probabilities[row, leaf])) for leaf in others),
+                    category_id=tree.categories[node].id,
+                    path=tree.categories[node].path,
+                    confidences=tuple(float(value) for value in along[row, :level]),
+                    alternatives=tuple(Alternative(self._path(end), float(confidences[row, end])) for end in others),
                     stage=stage,
                     bundle=self.version,
                     image_problem=problem[0] if problem else product.image_problem,
+                    stopped_at_parent=bool(stopped),
+                    holds_precision=None if holds is None else bool(holds[row]),
+                    candidates=self._candidates(confidences[row], ends[row]),
                 )
             )
         return answers
+
+    def _candidates(self, confidences: np.ndarray, answered: int) -> tuple[CategoryPath, ...] | None:
+        if self.settings.conformal is None:
+            return None
+        ends = self.layout.ends
+        members = self.settings.conformal.members(confidences[ends], int(np.searchsorted(ends, answered)))
+        return tuple(self._path(end) for end in ends[members])
+
+    def _path(self, end: int) -> CategoryPath:
+        return self.tree.categories[self.layout.nodes[end]].path
 
 
 def _unreadable(product: Product, problem: tuple[str, str] | None) -> Unreadable:

@@ -142,6 +142,9 @@ def prediction_row(answer: Answer, product: Product) -> dict[str, Any]:
         "alternatives": [{"path": list(other.path), "confidence": other.confidence} for other in answer.alternatives],
         "stage": answer.stage,
         "bundle": answer.bundle,
+        "stopped_at_parent": None if answer.holds_precision is None else answer.stopped_at_parent,
+        "holds_precision": answer.holds_precision,
+        "candidates": None if answer.candidates is None else [list(path) for path in answer.candidates],
     }
 
 

@@ -5,7 +5,7 @@ from pydantic import Field
 
 from prodcat.config import Config
 from prodcat.decoding import hierarchical_counts
-from prodcat.taxonomy import Taxonomy
+from prodcat.taxonomy import HasLayout
 
 
 class GateConfig(Config):
@@ -37,12 +37,12 @@ class Gate(Config):
 
 
 def choose_gate(
-    confidence: np.ndarray, stage_one: np.ndarray, stage_two: np.ndarray, targets: np.ndarray, tree: Taxonomy, config: GateConfig
+    confidence: np.ndarray, stage_one: np.ndarray, stage_two: np.ndarray, targets: np.ndarray, tree: HasLayout, config: GateConfig
 ) -> Gate:
     """The lowest threshold whose cascade stays within the tolerance of stage two alone, on validation products.
 
     Args:
-        confidence: float [n], stage one's; -inf for products it cannot read.
+        confidence: float [n], stage one's in its whole answer; -inf for products it cannot read.
         stage_one, stage_two: int [n], node each stage answers.
         targets: int [n], label node (deepest labelled).
     """
@@ -51,10 +51,11 @@ def choose_gate(
     readable = confidence[np.isfinite(confidence)]
     # Quantiles, not a grid: nearly all confidences lie near 1, and that is where the choice is made.
     levels = np.unique(np.concatenate([[0.0], np.quantile(readable, np.linspace(0, 1, 201)) if len(readable) else [], [1.0]]))
+    layout = tree.layout
     points = []
     for threshold in levels:
         sure = confidence > threshold
-        overlap, predicted, true = hierarchical_counts(np.where(sure, stage_one, stage_two), targets, tree)
+        overlap, predicted, true = hierarchical_counts(np.where(sure, stage_one, stage_two), targets, layout.tree, layout.may_end)
         f1 = 2 * overlap.sum() / (predicted.sum() + true.sum())
         points.append(GatePoint(threshold=float(threshold), hierarchical_f1=float(f1), stage_two_share=float(1 - sure.mean())))
     floor = points[-1].hierarchical_f1 - config.tolerance

@@ -25,7 +25,7 @@ from prodcat.images import ImageLimits, decode
 from prodcat.model.fusion import FusionConfig, Modality, build
 from prodcat.prediction.cascade import StageTwoOutput
 from prodcat.prediction.text_stage import TextStage
-from prodcat.taxonomy import Taxonomy
+from prodcat.taxonomy import HasLayout
 
 WEIGHTS, STATISTICS, SETTINGS = "model.safetensors", "modalities.safetensors", "multimodal_stage.yaml"
 # Products run through the encoders together; bounds memory, changes no answer.
@@ -79,13 +79,14 @@ class MultimodalStage:
 
     Args:
         folder: the bundle's.
+        tree: what the fusion's logits have the columns of.
         fingerprints: modality -> fingerprint of the tower the fusion was trained on.
 
     Raises:
-        BundleError: an encoder in the bundle has another fingerprint.
+        BundleError: an encoder in the bundle has another fingerprint, or the fusion's weights are not of this shape.
     """
 
-    def __init__(self, folder: Path, tree: Taxonomy, fingerprints: Mapping[str, str], *, device: str = "cpu") -> None:
+    def __init__(self, folder: Path, tree: HasLayout, fingerprints: Mapping[str, str], *, device: str = "cpu") -> None:
         place = folder / "stage_two"
         self.settings = validate(MultimodalStageSettings, read_yaml(place / SETTINGS), str(place / SETTINGS))
         names = sorted({modality.encoder for modality in self.settings.modalities} - {STAGE_ONE_VECTOR})
@@ -105,9 +106,13 @@ class MultimodalStage:
         self._device = torch.device(device)
         statistics = load_arrays(place / STATISTICS)
         self._model = build(modalities(self.settings, self._towers, statistics), tree, self.settings.fusion)
-        self._model.load_state_dict(load_file(place / WEIGHTS))
+        try:
+            self._model.load_state_dict(load_file(place / WEIGHTS))
+        except RuntimeError as error:
+            raise BundleError(
+                f"{place / WEIGHTS}: not the weights of a {self.settings.fusion.kind} fusion with {len(tree)} logits ({error}); rebuild the bundle"
+            ) from error
         self._model.to(self._device).eval()
-        self._categories = len(tree)
 
     def read(self, products: Sequence[Product]) -> StageTwoOutput:
         prepared = self.prepare(products)
@@ -135,7 +140,7 @@ class MultimodalStage:
         return Prepared(len(products), inputs, tuple(problems))
 
     def infer(self, prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
-        """On the device -> logits float32 [n, N] and readable bool [n]."""
+        """On the device -> logits float32 [n, C] and readable bool [n]."""
         features, present = {}, np.zeros((prepared.size, len(self._towers)), dtype=bool)
         for column, (name, tower) in enumerate(self._towers.items()):
             features[name] = np.zeros((prepared.size, tower.dim), dtype=np.float32)
@@ -167,7 +172,7 @@ def save_statistics(path: Path, given: Sequence[Modality]) -> None:
 
 @torch.inference_mode()
 def fused_logits(model: nn.Module, features: Mapping[str, np.ndarray], present: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
-    """float32 [n, d_m] a modality and bool [n, M] -> logits float32 [n, N]."""
+    """float32 [n, d_m] a modality and bool [n, M] -> logits float32 [n, C]."""
     rows = []
     for start in range(0, len(present), CHUNK):
         part = slice(start, start + CHUNK)

@@ -20,10 +20,14 @@ MODEL, TOKENIZER, SETTINGS = "model.onnx", "tokenizer.json", "text_stage.yaml"
 
 
 class TextStageSettings(Config):
-    """What the exported model needs to be told; written by training/text_stage.py."""
+    """What the exported model needs to be told; written by training/text_stage.py.
+
+    Args:
+        columns: of its logits (taxonomy.HeadLayout); Bundle checks it.
+    """
 
     text: TextInput
-    categories: int
+    columns: int
     width: int
 
 
@@ -31,7 +35,7 @@ class TextStage:
     """Titles -> node logits.
 
     Args:
-        folder: holds model.onnx (input_ids, attention_mask -> logits [1, N], vector [1, W]), tokenizer.json and text_stage.yaml.
+        folder: holds model.onnx (input_ids, attention_mask -> logits [1, C], vector [1, W]), tokenizer.json and text_stage.yaml.
         threads: titles run at once.
     """
 
@@ -47,10 +51,10 @@ class TextStage:
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def read(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """n texts -> logits float32 [n, N] and vectors float32 [n, W], each the same as if it were alone."""
+        """n texts -> logits float32 [n, C] and vectors float32 [n, W], each the same as if it were alone."""
         encoded = [self._tokens.prepare([text]) for text in texts]
         outputs = list(self._pool.map(self.run, encoded)) if self._pool and len(encoded) > 1 else [self.run(ids) for ids in encoded]
-        logits = np.stack([logit for logit, _ in outputs]) if outputs else np.empty((0, self.settings.categories), np.float32)
+        logits = np.stack([logit for logit, _ in outputs]) if outputs else np.empty((0, self.settings.columns), np.float32)
         vectors = np.stack([vector for _, vector in outputs]) if outputs else np.empty((0, self.settings.width), np.float32)
         return logits, vectors
 
@@ -59,7 +63,7 @@ class TextStage:
         return TextStageTower(self, self._tokens)
 
     def run(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Ids [1, T] of one title -> logits [N], vector [W]."""
+        """Ids [1, T] of one title -> logits [C], vector [W]."""
         input_ids = ids.astype(np.int64)
         logits, vector = self._session.run(["logits", "vector"], {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)})
         return logits[0], vector[0]

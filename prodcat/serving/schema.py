@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from prodcat.contracts import Product
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.cascade import Answer, Unreadable
+from prodcat.prediction.conformal import common_path
 from prodcat.taxonomy import format_path
 
 TITLE_LENGTH = 2_000
@@ -45,6 +46,10 @@ _EXAMPLE_ANSWER: dict[str, Any] = {
     "stage": 1,
     "bundle": "8c1f0d2e9a7b",
     "image_problem": None,
+    "stopped_at_parent": False,
+    "holds_precision": True,
+    "candidates": None,
+    "candidates_under": None,
 }
 _EXAMPLE_PROBLEM = {"error": {"reason": "nothing_to_read", "message": "neither title nor image; send at least one", "request_id": "0b6f8d7c5a4e4f0f"}}
 
@@ -96,14 +101,26 @@ class ClassifyResponse(BaseModel):
 
     model_config = _documented(_EXAMPLE_ANSWER)
 
-    path: list[str] = Field(description="category names from level 1 down")
+    path: list[str] = Field(description="category names from level 1 down, as deep as the wanted precision holds, if /v1/model names one")
     category: str = Field(description='the path as text, "A > B > C"')
     category_id: str = Field(description="id of the last category of the path")
     confidences: list[LevelConfidence]
-    alternatives: list[AlternativePath] = Field(description="the next best leaves, best first; at most three")
+    alternatives: list[AlternativePath] = Field(
+        description="the next best leaves, best first; at most three; the best leaf itself is among them if stopped_at_parent"
+    )
     stage: int = Field(ge=1, le=2, description="1: the text stage was sure; 2: the multimodal stage answered")
     bundle: str = Field(description="version of the bundle that answered")
     image_problem: str | None = Field(description="why the image that was sent could not be used; null if it was, or if it was not looked at")
+    stopped_at_parent: bool = Field(description="the best guess goes on below `path`, but is less sure than the wanted precision asks")
+    holds_precision: bool | None = Field(
+        description="false: not even the first level is as sure as wanted, and is answered all the same; null if no precision is wanted"
+    )
+    candidates: list[list[str]] | None = Field(
+        description="paths, likeliest first, that hold the right one with the coverage that /v1/model names; null if the bundle has no sets"
+    )
+    candidates_under: list[str] | None = Field(
+        description="the lowest category above all candidates; empty if they share none; null without candidates"
+    )
 
 
 class ProblemDetail(BaseModel):
@@ -139,6 +156,9 @@ class ModelInfo(BaseModel):
     leaves: int
     levels: int
     gate: float = Field(description="stage one answers when its confidence is above this; 1.0 sends everything to stage two")
+    decoder: str = Field(description="how a path is picked: greedy, joint or flat")
+    precision: float | None = Field(description="wanted precision, which answers stop at a parent for; null: they go down to the leaf")
+    coverage: float | None = Field(description="probability with which `candidates` holds the right category; null: answers have none")
     text_fields: list[str] = Field(description="fields that stage one reads")
     encoders: dict[str, str] = Field(description="feature set -> fingerprint of its encoder")
     limits: dict[str, int]
@@ -153,6 +173,9 @@ def model_info(bundle: Bundle, limits: dict[str, int]) -> ModelInfo:
         leaves=int(tree.is_leaf.sum()),
         levels=tree.depth,
         gate=settings.gate.threshold,
+        decoder=settings.decoder,
+        precision=settings.backoff.precision if settings.backoff else None,
+        coverage=settings.conformal.coverage if settings.conformal else None,
         text_fields=list(settings.text_fields),
         encoders=bundle.manifest.encoders,
         limits=limits,
@@ -203,4 +226,8 @@ def to_response(result: Answer | Unreadable) -> ClassifyResponse | Problem:
         stage=result.stage,
         bundle=result.bundle,
         image_problem=result.image_problem,
+        stopped_at_parent=result.stopped_at_parent,
+        holds_precision=result.holds_precision,
+        candidates=None if result.candidates is None else [list(path) for path in result.candidates],
+        candidates_under=None if result.candidates is None else list(common_path(result.candidates)),
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from prodcat.config import Config
 from prodcat.model.fusion import FusionConfig, FusionOutput, Modality, build, hide_inputs
-from prodcat.model.losses import HierarchicalLoss
+from prodcat.model.losses import PLAIN, LossConfig, Objective
 from prodcat.prediction.bundle import write_settings
 from prodcat.prediction.multimodal_stage import SETTINGS, STATISTICS, WEIGHTS, MultimodalStageSettings, save_statistics
 from prodcat.taxonomy import Taxonomy
@@ -26,6 +26,7 @@ class FusionStageConfig(Config):
 
     fusion: FusionConfig = FusionConfig()
     stage_one_vector: bool = Field(True, description="stage two also reads the vector of stage one, fine-tuned on the catalog's titles")
+    loss: LossConfig = LossConfig()
     loop: LoopConfig = LoopConfig(epochs=40, batch_size=128, learning_rate=1e-3, weight_decay=0.05)
 
 
@@ -37,6 +38,7 @@ class FusionStageTask:
     tree: Taxonomy
     config: FusionConfig
     name: str = "stage two"
+    objective: Objective = PLAIN
 
     def build(self) -> nn.Module:
         return FusionStageModule(self)
@@ -58,8 +60,8 @@ class FusionStageModule(nn.Module):
 
     def __init__(self, task: FusionStageTask) -> None:
         super().__init__()
-        self.fusion = build(task.modalities, task.tree, task.config)
-        self.hierarchical_loss = HierarchicalLoss(task.tree, label_smoothing=task.config.label_smoothing)
+        self.fusion = build(task.modalities, task.objective.layout(task.tree), task.config)
+        self.hierarchical_loss = task.objective.build(task.tree, task.config.label_smoothing)
         self.task = task
 
     def fuse(self, batch: Batch, present: Tensor) -> FusionOutput:

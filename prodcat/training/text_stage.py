@@ -24,7 +24,7 @@ from prodcat.config import Config
 from prodcat.encoders.encoder import load
 from prodcat.encoders.inputs import Manifest, TextInput, Tokens
 from prodcat.errors import EncoderError
-from prodcat.model.losses import HierarchicalLoss
+from prodcat.model.losses import PLAIN, HierarchicalLoss, LossConfig, Objective
 from prodcat.model.text_classifier import TextClassifier, pad_mask
 from prodcat.prediction.bundle import write_settings
 from prodcat.prediction.text_stage import MODEL, SETTINGS, TOKENIZER, TextStageSettings
@@ -37,6 +37,7 @@ class TextStageConfig(Config):
     """Fine-tuning of stage one."""
 
     loop: LoopConfig = LoopConfig(epochs=30, batch_size=64, learning_rate=5e-4)
+    loss: LossConfig = LossConfig()
     max_tokens: int = Field(32, ge=4, description="longer titles are cut")
     dropout: float = Field(0.1, ge=0, lt=1)
     label_smoothing: float = Field(0.02, ge=0, lt=1)
@@ -61,10 +62,11 @@ class TextStageTask:
     mask_id: int | None
     special_ids: tuple[int, ...]
     name: str = "stage one"
+    objective: Objective = PLAIN
 
     def build(self) -> nn.Module:
         encoder: Any = load(self.encoder).module
-        return TextStageModule(TextClassifier(encoder, int(encoder.config.hidden_size), self.tree, self.config.dropout), self)
+        return TextStageModule(TextClassifier(encoder, int(encoder.config.hidden_size), self.objective.layout(self.tree), self.config.dropout), self)
 
     def rates(self, module: nn.Module) -> dict[str, float]:
         return {}
@@ -85,7 +87,7 @@ class TextStageModule(nn.Module):
     def __init__(self, classifier: TextClassifier, task: TextStageTask) -> None:
         super().__init__()
         self.classifier = classifier
-        self.hierarchical_loss = HierarchicalLoss(task.tree, label_smoothing=task.config.label_smoothing)
+        self.hierarchical_loss = task.objective.build(task.tree, task.config.label_smoothing)
         self.task = task
 
     def inputs(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,9 +114,7 @@ def badness(logits: Tensor, targets: Tensor, hierarchical_loss: HierarchicalLoss
     """
     targets = targets.long()
     arrays = hierarchical_loss.arrays
-    conditional = arrays.sibling_log_softmax(logits)
-    best = conditional[:, arrays.group_members_GC].masked_fill(~arrays.group_mask_GC, float("-inf")).argmax(dim=2)
-    picked = arrays.group_members_GC.gather(1, best.T).T  # [B, G]: the best of every group of siblings
+    picked = arrays.best_siblings(hierarchical_loss.log_conditionals(logits))
     labelled = targets >= 0
     groups = arrays.groups_N[targets.clamp(min=0)]
     wrong = (picked.gather(1, groups) != targets) & labelled
@@ -123,14 +123,14 @@ def badness(logits: Tensor, targets: Tensor, hierarchical_loss: HierarchicalLoss
 
 
 def text_rows(task: TextStageTask, texts: Sequence[str], targets: np.ndarray) -> pa.Table:
-    """Titles and int [n, D] targets -> the columns the task's batches have: input_ids [n, max_tokens], targets [n, D]."""
+    """Titles and int [n, D] targets (columns of the logits) -> the columns the task's batches have: input_ids [n, max_tokens], targets [n, D]."""
     tokens = Tokens(task.text, task.encoder).prepare(texts)
     ids = np.full((len(texts), task.text.max_tokens), task.text.pad_id, dtype=np.int32)
     ids[:, : tokens.shape[1]] = tokens
     return fixed_rows({"input_ids": ids, "targets": targets.astype(np.int32)})
 
 
-def text_task(encoder: Path, tree: Taxonomy, config: TextStageConfig) -> TextStageTask:
+def text_task(encoder: Path, tree: Taxonomy, config: TextStageConfig, objective: Objective = PLAIN) -> TextStageTask:
     text = Manifest.load(encoder).text
     if text is None:
         raise EncoderError(f"{encoder}: has no text tower; stage one reads titles, give it a text encoder")
@@ -138,7 +138,7 @@ def text_task(encoder: Path, tree: Taxonomy, config: TextStageConfig) -> TextSta
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
-    return TextStageTask(encoder, tree, config, text, tokenizer.mask_token_id, tuple(tokenizer.all_special_ids))
+    return TextStageTask(encoder, tree, config, text, tokenizer.mask_token_id, tuple(tokenizer.all_special_ids), objective=objective)
 
 
 def _no_advice(record: logging.LogRecord) -> bool:
@@ -180,4 +180,6 @@ def export(task: TextStageTask, weights: Path, folder: Path) -> None:
         onnx.save(model, plain)
         quantize_dynamic(plain, folder / MODEL, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"])
     copyfile(task.encoder / TOKENIZER, folder / TOKENIZER)
-    write_settings(folder / SETTINGS, TextStageSettings(text=task.text, categories=len(task.tree), width=classifier.head.linear.in_features))
+    write_settings(
+        folder / SETTINGS, TextStageSettings(text=task.text, columns=len(task.objective.layout(task.tree)), width=classifier.head.linear.in_features)
+    )

@@ -1,4 +1,5 @@
 """A small bundle of real parts with random weights: encoders, an int8 text stage, a fusion, and a gate that sends about half of the titles on.
+Answers may end at a category with a stop, back off to the parent, and carry a set of candidates: HTTP must say all of it.
 
 Nothing is trained: these tests ask whether HTTP answers as the bundle does, not whether the answers are good.
 Imports no Ray: this file is read before tests/conftest.py has set the environment that Ray reads when it is imported.
@@ -14,8 +15,12 @@ import numpy as np
 import pytest
 
 from prodcat.config import Config
+from prodcat.encoders.inputs import product_text
+from prodcat.prediction.backoff import Backoff
 from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle
+from prodcat.prediction.calibration import Calibration
 from prodcat.prediction.cascade import Cascade, CascadeSettings
+from prodcat.prediction.conformal import Conformal
 from prodcat.prediction.gate import Gate
 from prodcat.prediction.text_stage import TextStage
 from prodcat.taxonomy import Taxonomy
@@ -46,6 +51,9 @@ TREE = Taxonomy.from_lines(
 )
 
 
+STOPS = tuple(sorted((TREE.index(("Apparel", "Topwear")), TREE.index(("Footwear",)))))
+
+
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Torch and the exporters are imported here only: the tests' own process needs them to make the bundle, a text replica does not."""
@@ -54,6 +62,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
     from prodcat.encoders.encoder import EncoderConfig, ImageScratch, ScratchConfig, TextScratch, obtain
     from prodcat.model.fusion import FusionConfig, Modality
+    from prodcat.model.losses import Objective
     from prodcat.prediction.multimodal_stage import ModalitySettings, MultimodalStageSettings, encoder_towers
     from prodcat.training.fusion_stage import FusionStageTask, write_stage_two
     from prodcat.training.text_stage import TextStageConfig, export, text_task
@@ -70,7 +79,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         state = module.state_dict()
         return {name: torch.randn_like(value) if ".linear." in name else value.clone() for name, value in state.items()}
 
-    one = text_task(place / "text", TREE, TextStageConfig())
+    one = text_task(place / "text", TREE, TextStageConfig(), Objective(stops=STOPS))
     save_file(decided(one.build()), place / "one.safetensors")
     with warnings.catch_warnings():
         # The exporter's own remarks; training's tests are where they matter.
@@ -82,7 +91,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     modalities = tuple(
         Modality(name, tower.reads, tower.dim, np.zeros(tower.dim, np.float32), np.ones(tower.dim, np.float32)) for name, (_, tower) in towers.items()
     )
-    two = FusionStageTask(modalities, TREE, FusionConfig(width=16))
+    two = FusionStageTask(modalities, TREE, FusionConfig(width=16), objective=Objective(stops=STOPS))
     save_file(decided(two.build()), place / "two.safetensors")
     settings = MultimodalStageSettings(
         modalities=tuple(ModalitySettings(name=m.name, encoder=towers[m.name][0], tower=m.reads, dim=m.dim) for m in modalities), fusion=two.config
@@ -106,16 +115,22 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def _settings(threshold: float) -> CascadeSettings:
-    ones = (1.0,) * TREE.depth
-    return CascadeSettings(text_fields=("title",), temperatures_one=ones, temperatures_two=ones, gate=Gate(threshold=threshold))
+    plain = Calibration(temperatures=(1.0,) * TREE.depth)
+    return CascadeSettings(
+        text_fields=("title",),
+        stops=tuple(TREE.categories[node].id for node in STOPS),
+        calibration_one=plain,
+        calibration_two=plain,
+        gate=Gate(threshold=threshold),
+        backoff=Backoff(precision=0.9, confidence=0.9, thresholds=(0.5,) * TREE.depth, products=0, held=0),
+        conformal=Conformal(coverage=0.9, threshold=0.1, products=0),
+    )
 
 
 def _confidences(stage_one: Path) -> list[float]:
-    from prodcat.contracts import Product
-
     cascade = Cascade(TREE, _settings(0.0), TextStage(stage_one), None, "")
-    answers = cascade.first([Product("shop", str(row), title=title) for row, title in enumerate(TITLES)]).answers
-    return [answer.confidences[-1] for answer in answers if answer is not None]
+    logits, _ = cascade.stage_one.read([product_text(title, None, None, ("title",)) or "" for title in TITLES])
+    return cascade.settings.calibration_one.read(logits, cascade.layout, cascade.settings.decoder).whole.tolist()
 
 
 @pytest.fixture(scope="session")

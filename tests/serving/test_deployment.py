@@ -72,6 +72,9 @@ def _agrees(got: dict[str, Any], wanted: Answer | Unreadable) -> None:
     # Stage one reads titles one by one and is exact; stage two's matrix products may differ in the last digits with the size of a batch.
     assert confidences == (list(wanted.confidences) if wanted.stage == 1 else pytest.approx(wanted.confidences, abs=1e-5))
     assert [tuple(other["path"]) for other in got["alternatives"]] == [other.path for other in wanted.alternatives]
+    assert (got["stopped_at_parent"], got["holds_precision"]) == (wanted.stopped_at_parent, wanted.holds_precision)
+    assert wanted.candidates is not None
+    assert {tuple(path) for path in got["candidates"]} == set(wanted.candidates)
 
 
 def test_the_products_reach_both_stages(expected: list[Answer | Unreadable]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from prodcat.contracts import Product
+from prodcat.prediction.calibration import Calibration
 from prodcat.prediction.cascade import Cascade, CascadeSettings, StageTwoOutput
 from prodcat.prediction.gate import Gate
 from prodcat.taxonomy import Taxonomy
@@ -46,5 +47,6 @@ def size_stage() -> SizeStage:
 
 @pytest.fixture
 def cascade(size_stage: SizeStage) -> Cascade:
-    settings = CascadeSettings(text_fields=("title",), temperatures_one=(1.0, 1.0, 1.0), temperatures_two=(1.0, 1.0, 1.0), gate=Gate(threshold=0.9))
+    plain = Calibration(temperatures=(1.0, 1.0, 1.0))
+    settings = CascadeSettings(text_fields=("title",), calibration_one=plain, calibration_two=plain, gate=Gate(threshold=0.9))
     return Cascade(TREE, settings, WordStage(), size_stage, "v1")

@@ -8,17 +8,24 @@ import numpy as np
 import pytest
 
 from prodcat.errors import BundleError
+from prodcat.prediction.backoff import Backoff, Depth
 from prodcat.prediction.bundle import Bundle, key_hash, write_bundle
+from prodcat.prediction.calibration import Calibration, Curve
 from prodcat.prediction.cascade import CascadeSettings
+from prodcat.prediction.conformal import Conformal
 from prodcat.prediction.gate import Gate, GatePoint
 from prodcat.taxonomy import Taxonomy
 
 TREE = Taxonomy([("a", "b"), ("c",)])
 SETTINGS = CascadeSettings(
     text_fields=("title",),
-    temperatures_one=(1.25, 0.1 + 0.2),
-    temperatures_two=(1.0, 1.0),
+    decoder="joint",
+    stops=(TREE.categories[TREE.index(("a",))].id,),
+    calibration_one=Calibration(temperatures=(1.25, 0.1 + 0.2), curves=(None, Curve(given=(0.1, 1 / 3), found=(0.0, 2 / 3)))),
+    calibration_two=Calibration(temperatures=(1.0, 1.0)),
     gate=Gate(threshold=1 / 3, curve=(GatePoint(threshold=1 / 3, hierarchical_f1=0.9, stage_two_share=0.1),), validation_products=7),
+    backoff=Backoff(precision=0.995, confidence=0.9, thresholds=(1 / 3, None), products=9, held=8, depths=(Depth(level=1, products=8, right=8),)),
+    conformal=Conformal(coverage=0.99, threshold=1 / 7, products=9),
 )
 
 
@@ -110,3 +117,16 @@ def test_a_bundle_is_never_written_over(bundle: Bundle) -> None:
 def test_key_hash_is_the_same_everywhere() -> None:
     assert key_hash(["shop/1"]).dtype == np.uint64
     assert int(key_hash(["shop/1"])[0]) == 15078106186839010800
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({"stops": ("nowhere",)}, "stops: category id 'nowhere'"),
+        ({"calibration_two": Calibration(temperatures=(1.0,))}, "calibration_two.temperatures has 1 levels, the tree 2"),
+        ({"conformal": None, "backoff": Backoff(precision=0.9, confidence=0.9, thresholds=(0.5,), products=0, held=0)}, "backoff.thresholds has 1"),
+    ],
+)
+def test_settings_fitted_to_another_tree_are_refused(tmp_path: Path, broken: dict, said: str) -> None:
+    with pytest.raises(BundleError, match=re.escape(said)):
+        write_bundle(tmp_path / "bundle", tree=TREE, settings=SETTINGS.model_copy(update=broken), encoders={}, seen=[], training={}, fill=fill)

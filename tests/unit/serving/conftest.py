@@ -9,6 +9,7 @@ from prodcat.contracts import Product
 from prodcat.encoders.inputs import product_text
 from prodcat.errors import ImageError
 from prodcat.images import ImageLimits, decode
+from prodcat.prediction.calibration import Calibration
 from prodcat.prediction.cascade import Cascade, CascadeSettings, StageTwoOutput
 from prodcat.prediction.gate import Gate
 from prodcat.taxonomy import Taxonomy
@@ -54,5 +55,6 @@ class WordAndImageReader:
 
 @pytest.fixture
 def cascade() -> Cascade:
-    settings = CascadeSettings(text_fields=("title",), temperatures_one=(1.0,) * 3, temperatures_two=(1.0,) * 3, gate=Gate(threshold=0.9))
+    plain = Calibration(temperatures=(1.0,) * 3)
+    settings = CascadeSettings(text_fields=("title",), calibration_one=plain, calibration_two=plain, gate=Gate(threshold=0.9))
     return Cascade(TREE, settings, WordReader(), WordAndImageReader(), "feedc0ffee00")
