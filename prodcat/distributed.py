@@ -43,7 +43,10 @@ def cluster(config: ClusterConfig) -> Iterator[None]:
             log_to_driver=False,
         )
     # Ray Data's bars redraw a terminal line many times a second; prodcat prints its own progress.
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    # It warns of every actor that holds a model but asks for no memory; what bounds memory here is the number of actors.
+    context.issue_detectors_config.high_memory_detector_config.detection_time_interval_s = -1
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
         yield

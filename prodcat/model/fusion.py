@@ -28,7 +28,7 @@ class FusionConfig(Config):
     width: int = Field(384, ge=8, description="hidden width of each modality's MLP and of the fusing one")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout inside the MLPs")
     input_dropout: float = Field(
-        0.3, ge=0, lt=1, description="probability that a product's title, or its image, is hidden while training (modality dropout)"
+        0.5, ge=0, lt=1, description="probability that a product's title, or its image, is hidden while training (modality dropout)"
     )
     modality_dropout: float = Field(0.2, ge=0, lt=1, description="probability that a modality is hidden by itself while training, beside the former")
     modality_loss: float = Field(0.5, ge=0, description="weight of the loss of each modality's own logits")
