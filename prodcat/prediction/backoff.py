@@ -13,7 +13,8 @@ Choice of the thresholds, in two steps (ours):
    what was too unsure below, and would otherwise hide behind the many that went on.
 So: at each level, with probability `confidence` over the draw of validation products, step 1 holds for products drawn alike; what stops at a level
 was also by itself as precise on validation. Temperatures and gate were fitted to the same products; they are a handful of numbers and hardly change
-the order of confidences, but the bound is by that much optimistic. It does not reach shops unlike those of the validation products.
+the order of confidences, but the bound is by that much optimistic; so it is where near-duplicates, which are right or wrong together, are counted as
+products of their own. It does not reach shops unlike those of the validation products.
 
 Shapes: n products, D levels.
 """
