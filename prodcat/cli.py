@@ -1,5 +1,6 @@
 """The command line: every command parses, calls one function, prints one summary. `prodcat --help` lists them."""
 
+import contextlib
 import json
 import sys
 import time
@@ -31,14 +32,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="print the summary as one l
 
 
 def _run(work: Callable[[Callable[[str], None]], dict[str, Any]], as_json: bool) -> None:
-    """Progress to standard error, the summary to standard output, a ProdcatError as one line and exit status 1."""
+    """Progress to standard error, the summary alone to standard output, a ProdcatError as one line and exit status 1."""
     started = time.perf_counter()
 
     def say(line: str) -> None:
         print(f"{time.perf_counter() - started:7.1f} s  {line}", file=sys.stderr, flush=True)
 
     try:
-        summary = work(say)
+        # Libraries and Ray's forwarded logs print to standard output as they please; a reader of the summary must never meet them.
+        with contextlib.redirect_stdout(sys.stderr):
+            summary = work(say)
     except ProdcatError as error:
         print(f"prodcat: {error}", file=sys.stderr)
         raise typer.Exit(1) from error

@@ -158,6 +158,14 @@ def ray_cluster() -> Iterator[None]:
     """One local Ray for the whole run: 4 logical CPUs, one logical GPU (the code asks torch what is really there). Stopped at the end."""
     import ray
 
-    ray.init(address="local", num_cpus=4, num_gpus=1, object_store_memory=400_000_000, include_dashboard=False, logging_level="WARNING")
+    ray.init(
+        address="local",
+        num_cpus=4,
+        num_gpus=1,
+        object_store_memory=400_000_000,
+        include_dashboard=False,
+        logging_level="WARNING",
+        log_to_driver=False,
+    )
     yield
     ray.shutdown()

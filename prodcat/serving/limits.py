@@ -3,6 +3,8 @@
 Starlette's own body limit answers in plain text and only since 1.x; here a body that is too large gets the same JSON as every other error.
 """
 
+import asyncio
+
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,7 +20,15 @@ class RequestLimits(Config):
 
 
 class BodyLimit:
-    """Refuses a body by its Content-Length before it is read, and one without an honest length as soon as too much of it has come."""
+    """Refuses a body by its Content-Length before any of it is parsed, and one without an honest length as soon as too much of it has come.
+
+    What a client is still sending is read and dropped before the refusal is sent, within bounds: a connection closed on unread bytes is reset, and a
+    reset takes the answer with it. A client that waits for "100 Continue" gets the refusal at once.
+    """
+
+    # How much is dropped, as a multiple of max_bytes, and for how long: nothing of it is kept in memory.
+    LINGER_TIMES = 4
+    LINGER_SECONDS = 5.0
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -28,25 +38,41 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+        headers = dict(scope["headers"])
+        announced = headers.get(b"content-length", b"")
         too_large = announced.isdigit() and int(announced[:20]) > self._max_bytes
         seen = 0
 
         async def limited() -> Message:
             nonlocal seen
             if too_large:
+                if b"expect" not in headers:
+                    await self._drop_rest(receive)
                 raise self._refusal()
             message = await receive()
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > self._max_bytes:
+                    if message.get("more_body", False):
+                        await self._drop_rest(receive)
                     raise self._refusal()
             return message
 
         await self._app(scope, limited, send)
 
+    async def _drop_rest(self, receive: Receive) -> None:
+        dropped, more = 0, True
+        try:
+            async with asyncio.timeout(self.LINGER_SECONDS):
+                while more and dropped <= self.LINGER_TIMES * self._max_bytes:
+                    message = await receive()
+                    dropped += len(message.get("body", b""))
+                    more = message["type"] == "http.request" and message.get("more_body", False)
+        except TimeoutError:
+            pass
+
     def _refusal(self) -> HTTPException:
-        # An HTTPException passes FastAPI's own handling of unreadable bodies unchanged. The rest of the body is not read: the connection ends here.
+        # An HTTPException passes FastAPI's own handling of unreadable bodies unchanged. What is left of the body stays unread: the connection ends.
         return HTTPException(
             413,
             f"the body is larger than {self._max_bytes} bytes; send fewer products a request or smaller images",

@@ -15,7 +15,7 @@ from PIL import Image
 from prodcat.contracts import Product
 from prodcat.prediction.cascade import Answer, Cascade, StageTwoOutput
 from prodcat.serving.api import create_api
-from prodcat.serving.limits import RequestLimits
+from prodcat.serving.limits import BodyLimit, RequestLimits
 from prodcat.serving.schema import ModelInfo
 
 SURE = {"title": "Footwear: Shoes, Boots"}
@@ -273,18 +273,8 @@ def _reads(size: int, chunk: int = 50_000) -> tuple[Iterator[bytes], list[int]]:
     return parts(), taken
 
 
-async def _send(api: FastAPI, headers: list[tuple[bytes, bytes]], parts: Iterator[bytes]) -> tuple[int, dict[str, Any]]:
-    """One request straight on the ASGI interface: the test client reads a streamed body to its end before it asks."""
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        part = next(parts, None)
-        return {"type": "http.request", "body": part or b"", "more_body": part is not None}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {
+def _scope(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    return {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -298,22 +288,69 @@ async def _send(api: FastAPI, headers: list[tuple[bytes, bytes]], parts: Iterato
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
     }
-    await api(scope, receive, send)
+
+
+async def _send(api: FastAPI, headers: list[tuple[bytes, bytes]], parts: Iterator[bytes]) -> tuple[int, dict[str, Any]]:
+    """One request straight on the ASGI interface: the test client reads a streamed body to its end before it asks."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        part = next(parts, None)
+        return {"type": "http.request", "body": part or b"", "more_body": part is not None}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await api(_scope(headers), receive, send)
     return sent[0]["status"], json.loads(b"".join(message["body"] for message in sent[1:]))
 
 
-async def _too_large(api: FastAPI, length: bytes | None) -> tuple[int, dict[str, Any], int]:
+async def _too_large(api: FastAPI, *headers: tuple[bytes, bytes]) -> tuple[int, dict[str, Any], int]:
     parts, taken = _reads(50_000_000)
-    status, body = await _send(api, [(b"content-length", length)] if length else [], parts)
+    status, body = await _send(api, list(headers), parts)
     return status, body, taken[0]
 
 
-@pytest.mark.parametrize(("length", "most"), [(b"50000000", 0), (None, 250_000), (b"10", 250_000)], ids=["announced", "chunked", "a lie"])
-def test_a_body_of_50_mb_is_413_without_being_read(api: FastAPI, length: bytes | None, most: int) -> None:
-    status, body, taken = asyncio.run(_too_large(api, length))
+LENGTH = b"content-length"
+
+
+@pytest.mark.parametrize(
+    ("headers", "most"),
+    # The API's limit is 200 kB: what is read to see that it is passed, and at most four times as much so that the client sees the answer.
+    [
+        ([(LENGTH, b"50000000")], 850_000),
+        ([], 1_100_000),
+        ([(LENGTH, b"10")], 1_100_000),
+        ([(LENGTH, b"50000000"), (b"expect", b"100-continue")], 0),
+    ],
+    ids=["announced", "chunked", "a lie", "a client that waits"],
+)
+def test_a_body_of_50_mb_is_413_and_little_of_it_is_read(api: FastAPI, headers: list[tuple[bytes, bytes]], most: int) -> None:
+    status, body, taken = asyncio.run(_too_large(api, *headers))
     assert (status, body["error"]["reason"]) == (413, "body_too_large")
     assert "200000 bytes" in body["error"]["message"]
     assert taken <= most
+
+
+def test_a_body_a_little_too_large_is_read_to_its_end_before_the_answer(api: FastAPI) -> None:
+    parts, taken = _reads(300_000)
+    status, _ = asyncio.run(_send(api, [(LENGTH, b"300000")], parts))
+    assert (status, taken[0]) == (413, 300_000)
+
+
+def test_a_client_that_stalls_gets_the_refusal(api: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BodyLimit, "LINGER_SECONDS", 0.01)
+    sent: list[Any] = []
+
+    async def stalled() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(api(_scope([(LENGTH, b"50000000")]), stalled, send))
+    assert sent[0]["status"] == 413
 
 
 def test_a_body_at_the_limit_is_read(client: TestClient) -> None:
