@@ -79,7 +79,7 @@ class HierarchicalLoss(nn.Module):
         tree: a Taxonomy or a HeadLayout of depth D.
         decoder: whose softmax is trained: flat has its own.
         counts: int [N]: training products a column; asked for by config.balance.
-        label_smoothing: share of the target spread evenly over the siblings, in [0, 1).
+        label_smoothing: share of the target spread over the siblings, in [0, 1); evenly, with logit adjustment by their shares.
 
     Raises:
         ConfigError: level weights for another number of levels.
@@ -88,6 +88,7 @@ class HierarchicalLoss(nn.Module):
     level_weights_D: Tensor
     weights_N: Tensor
     offsets_N: Tensor
+    spread_N: Tensor
 
     def __init__(
         self,
@@ -110,6 +111,8 @@ class HierarchicalLoss(nn.Module):
         self.register_buffer("level_weights_D", torch.tensor(config.level_weights or (1.0,) * depth, dtype=torch.float32), persistent=False)
         self.register_buffer("weights_N", torch.as_tensor(weights, dtype=torch.float32), persistent=False)
         self.register_buffer("offsets_N", torch.as_tensor(offsets, dtype=torch.float32), persistent=False)
+        # Even without offsets. With them by the share: an even spread would have every rare category, shifted back, beat a common right one.
+        self.register_buffer("spread_N", self.arrays.sibling_log_softmax(self.offsets_N[None])[0].exp(), persistent=False)
 
     def log_conditionals(self, logits_BN: Tensor) -> Tensor:
         """[B, N] -> [B, N]: log p(category | parent), as the decoder will read the logits."""
@@ -124,8 +127,8 @@ class HierarchicalLoss(nn.Module):
         if self.label_smoothing:
             # Among siblings only: a product's other branches are not made likelier by smoothing.
             groups_BD = self.arrays.groups_N[nodes_BD]
-            mask_GC = self.arrays.group_mask_GC
-            mean_BG = conditional_BN[:, self.arrays.group_members_GC].masked_fill(~mask_GC, 0.0).sum(2) / mask_GC.sum(1)
+            spread_BN = conditional_BN * self.spread_N
+            mean_BG = spread_BN[:, self.arrays.group_members_GC].masked_fill(~self.arrays.group_mask_GC, 0.0).sum(2)
             losses_BD = (1 - self.label_smoothing) * losses_BD - self.label_smoothing * mean_BG.gather(1, groups_BD)
         return (losses_BD * self.weights_N[nodes_BD] * labelled_BD * self.level_weights_D).sum(dim=1)
 

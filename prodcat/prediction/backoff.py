@@ -5,15 +5,16 @@ level whose confidence reaches that level's threshold. Where none does, the firs
 
 Choice of the thresholds, in two steps (ours):
 1. Each level by itself: as low as it can be certified that of all products whose confidence there reaches it, the wanted share is right there.
-   Thresholds are tested with the exact binomial bound (Clopper and Pearson 1934) from three starts on down, each start until its first failure
-   (fixed-sequence testing with several starts, Angelopoulos et al. 2021, "Learn then Test", algorithm 1): a fixed order needs no correction for the
-   number of tests, only for that of the starts. They lie where the bound bears one error, a quarter and half of those it bears with all products:
-   that depends on the confidences and not on the labels. A late start survives wrong labels among the surest, an early one a model that is seldom so.
+   Thresholds are tested with the exact binomial bound (Clopper and Pearson 1934) from a start on down, until the first failure: a fixed order needs
+   no correction for the number of tests (fixed-sequence testing, Angelopoulos et al. 2021, "Learn then Test", algorithm 1). The start is where the
+   bound bears half the errors that it bears with all products, which depends on their number and not on labels; with many products there are two
+   earlier starts beside it, each at a third of the risk: a late start survives wrong labels among the surest, an early one a model seldom sure.
 2. From the deepest level up, a threshold is raised until the answers that stop there are on the validation products as precise as wanted: they are
    what was too unsure below, and would otherwise hide behind the many that went on.
 So: at each level, with probability `confidence` over the draw of validation products, step 1 holds for products drawn alike; what stops at a level
 was also by itself as precise on validation. Temperatures and gate were fitted to the same products; they are a handful of numbers and hardly change
-the order of confidences, but the bound is by that much optimistic. It does not reach shops unlike those of the validation products.
+the order of confidences, but the bound is by that much optimistic; so it is where near-duplicates, which are right or wrong together, are counted as
+products of their own. It does not reach shops unlike those of the validation products.
 
 Shapes: n products, D levels.
 """
@@ -27,7 +28,8 @@ from prodcat.config import Config
 
 # Thresholds tried a level: quantiles of its confidences, for nearly all of them lie near 1. A finer grid stops sooner at a run of bad luck.
 GRID = 50
-STARTS = 3
+# Errors that the bound must bear with all products before three starts are worth their price.
+MANY = 8
 
 
 class BackoffConfig(Config):
@@ -35,13 +37,13 @@ class BackoffConfig(Config):
 
     precision: float | None = Field(None, gt=0.5, lt=1, description="wanted share of right answers; null: always answer down to the leaf")
     confidence: float = Field(
-        0.9, gt=0.5, lt=1, description="probability with which a level's threshold holds it, over the draw of validation products"
+        0.8, gt=0.5, lt=1, description="probability with which a level's threshold holds it, over the draw of validation products"
     )
 
     @property
     def fewest_products(self) -> int:
         """Validation products without which not even answers free of error would prove the precision."""
-        return math.ceil(math.log((1 - self.confidence) / STARTS) / math.log(self.precision)) if self.precision is not None else 0
+        return math.ceil(math.log(1 - self.confidence) / math.log(self.precision)) if self.precision is not None else 0
 
 
 class Depth(Config):
@@ -120,16 +122,22 @@ def _certified(confidence: np.ndarray, right: np.ndarray, precision: float, risk
     from scipy.special import bdtr
 
     # bdtr(k, n, q): chance of k errors or fewer in n answers that err with probability q.
-    risk = risk / STARTS
-    bearable = int((bdtr(np.arange(len(confidence)), len(confidence), 1 - precision) <= risk).sum()) - 1
-    if bearable < 0:
+    def bears(share: float) -> int:
+        """The most errors among all answers that the bound lets pass; -1 if not even none."""
+        return int((bdtr(np.arange(len(confidence)), len(confidence), 1 - precision) <= share).sum()) - 1
+
+    if bears(risk) < 0:
         return math.inf
+    starts = [math.ceil(bears(risk) / 2)]
+    if bears(risk) >= MANY:
+        risk /= 3
+        starts = [1, math.ceil(bears(risk) / 4), math.ceil(bears(risk) / 2)]
     grid = np.unique(np.quantile(confidence, np.linspace(0, 1, GRID + 1), method="inverted_cdf"))[::-1]
     answered = np.array([(confidence >= threshold).sum() for threshold in grid])
     errors = np.array([((confidence >= threshold) & ~right).sum() for threshold in grid])
     passed = bdtr(errors, answered, 1 - precision) <= risk
     lowest = math.inf
-    for borne in (min(1, bearable), math.ceil(bearable / 4), math.ceil(bearable / 2)):
+    for borne in starts:
         start = int(np.argmax(bdtr(borne, answered, 1 - precision) <= risk))
         failure = int(np.argmin(passed[start:])) if not passed[start:].all() else len(grid) - start
         if failure:

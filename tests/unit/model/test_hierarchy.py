@@ -248,6 +248,24 @@ def test_logit_adjustment_is_the_loss_of_shifted_logits_and_undoes_the_prior() -
     assert float(plain.grad.abs().max()) > 0.5
 
 
+def test_logit_adjustment_and_smoothing_together_leave_the_common_category_alone() -> None:
+    """Products that can be told apart, nearly all of one category, one category without any: each is answered as labelled."""
+    torch.manual_seed(0)
+    tree = Taxonomy([("a",), ("b",), ("c",)])
+    targets = torch.tensor([[0]] * 97 + [[1]] * 3)
+    features = torch.eye(2)[targets[:, 0]]
+    counts = np.array(column_counts(tree.layout, targets.numpy()))
+    loss = HierarchicalLoss(tree, LossConfig(balance="logit_adjustment"), counts=counts, label_smoothing=0.1)
+    np.testing.assert_allclose(loss.spread_N.numpy(), (counts + 1) / (counts + 1).sum(), rtol=1e-5)
+    head = HierarchicalHead(2, tree)
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.2)
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss(head(features), targets).backward()
+        optimizer.step()
+    assert decode(head(torch.eye(2)).detach().numpy(), tree).nodes.tolist() == [0, 1]
+
+
 def test_balance_without_counts_is_refused() -> None:
     with pytest.raises(ValueError, match="needs the training products"):
         HierarchicalLoss(RAGGED, LossConfig(balance="effective"))

@@ -62,9 +62,9 @@ def test_too_little_evidence_holds_nothing_and_still_answers() -> None:
     levels, holds = backoff.levels(along)
     assert (levels == 1).all()
     assert not holds.any()
-    assert WANTED.fewest_products == 67
-    assert choose_backoff(*(np.repeat(part[:1], 66, axis=0) for part in (along, np.isfinite(along))), WANTED).held == 0
-    assert choose_backoff(*(np.repeat(part[:1], 67, axis=0) for part in (along, np.isfinite(along))), WANTED).held == 67
+    assert WANTED.fewest_products == 45
+    assert choose_backoff(*(np.repeat(part[:1], 44, axis=0) for part in (along, np.isfinite(along))), WANTED).held == 0
+    assert choose_backoff(*(np.repeat(part[:1], 45, axis=0) for part in (along, np.isfinite(along))), WANTED).held == 45
     assert choose_backoff(*products(5, 0), WANTED).held == 0
 
 

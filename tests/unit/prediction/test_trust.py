@@ -182,7 +182,7 @@ def test_what_cannot_be_proved_is_said_before_training() -> None:
     check_enough(1000, BackoffConfig(), ConformalConfig())
     check_enough(700, BackoffConfig(precision=0.995), ConformalConfig(coverage=0.99))
     with pytest.raises(
-        TrainingError, match=r"backoff\.precision 0\.995 needs at least 679 labelled validation products, there are 100; ask for less"
+        TrainingError, match=r"backoff\.precision 0\.995 needs at least 322 labelled validation products, there are 100; ask for less"
     ):
         check_enough(100, BackoffConfig(precision=0.995), ConformalConfig())
     with pytest.raises(TrainingError, match=r"coverage 0\.99 needs at least 99"):
