@@ -93,6 +93,10 @@ def fit(
     taxonomy: TaxonomyFile = None,
     config: ConfigFile = None,
     sets: Sets = [],  # noqa: B006 - typer copies it
+    labels: Annotated[Path | None, typer.Option("--labels", help="CSV key,path,decision of reviewed labels, as `audit` writes it")] = None,
+    change_test_labels: Annotated[
+        bool, typer.Option("--change-test-labels", help="let --labels change test products too; the report says so")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Split, embed, train both stages, calibrate, choose the gate, write OUT/bundle and OUT/report. Goes on where a run was broken off.
@@ -101,7 +105,20 @@ def fit(
     """
     from prodcat.commands import run_fit
 
-    _run(lambda say: run_fit(sources, out, config=config, sets=sets, mapping=mapping, taxonomy=taxonomy, say=say), as_json)
+    _run(
+        lambda say: run_fit(
+            sources,
+            out,
+            config=config,
+            sets=sets,
+            mapping=mapping,
+            taxonomy=taxonomy,
+            say=say,
+            labels=labels,
+            change_test_labels=change_test_labels,
+        ),
+        as_json,
+    )
 
 
 @app.command()
@@ -112,12 +129,15 @@ def evaluate(
     mapping: Mapping = None,
     config: ConfigFile = None,
     sets: Sets = [],  # noqa: B006 - typer copies it
+    probes: Annotated[
+        list[str], typer.Option("--probe", help="what is hidden in turn: title, image, masked-title, masked-title+image; default: all four")
+    ] = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Score a bundle on labelled products it has not seen: OUT/report.html and OUT/metrics.json."""
     from prodcat.commands import run_evaluate
 
-    _run(lambda say: run_evaluate(bundle, sources, out, config=config, sets=sets, mapping=mapping, say=say), as_json)
+    _run(lambda say: run_evaluate(bundle, sources, out, config=config, sets=sets, mapping=mapping, say=say, probes=probes), as_json)
 
 
 @app.command()

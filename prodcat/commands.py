@@ -14,11 +14,12 @@ from prodcat.catalog.distributed import ingest
 from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.mapping import FeedMapping, read_mapping
 from prodcat.catalog.store import Catalog
-from prodcat.config import Config, load
+from prodcat.config import Config, load, validate
 from prodcat.distributed import ClusterConfig, cluster
 from prodcat.encoders.distributed import EmbedConfig, embed
 from prodcat.evaluating import EvaluateConfig, evaluate, open_or_ingest, summary_lines
 from prodcat.fitting import FitConfig, fit
+from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify
 from prodcat.taxonomy import Taxonomy
@@ -88,21 +89,34 @@ def run_fit(
     mapping: str | None,
     taxonomy: str | None,
     say: Say,
+    labels: Path | None = None,
+    change_test_labels: bool = False,
 ) -> dict[str, Any]:
-    """Fit a bundle and evaluate it on its own test split."""
+    """Fit a bundle and evaluate it on its own test split. labels: reviewed labels, as the audit writes them and a person decides (overlay.py)."""
     started = time.perf_counter()
     profile = config or default_profile()
     settings = load(FitConfig, profile, sets)
     say(f"profile: {profile}")
     with cluster(settings.cluster):
-        bundle = fit(sources, out, settings, mapping=_mapping(mapping), taxonomy=_taxonomy(taxonomy), on_progress=say)
+        bundle = fit(
+            sources,
+            out,
+            settings,
+            mapping=_mapping(mapping),
+            taxonomy=_taxonomy(taxonomy),
+            labels=labels,
+            change_test_labels=change_test_labels,
+            on_progress=say,
+        )
         own = out / "catalog"
         catalog = [str(own)] if own.exists() else list(sources)
+        overlay = read_overlay(labels, Catalog.open(catalog[0]), bundle.tree, change_test=change_test_labels) if labels else Overlay()
         judged = evaluate(
             bundle.folder,
             catalog,
             out / "report",
-            EvaluateConfig(seed=settings.seed, classify=settings.classify, ingest=settings.ingest),
+            EvaluateConfig(seed=settings.seed, classify=settings.classify, ingest=settings.ingest, **settings.evaluate.model_dump()),
+            overlay=overlay,
             on_progress=say,
         )
     for line in summary_lines(judged.metrics):
@@ -117,9 +131,20 @@ def run_fit(
 
 
 def run_evaluate(
-    bundle: Path, sources: Sequence[str], out: Path, *, config: str | None, sets: Sequence[str], mapping: str | None, say: Say
+    bundle: Path,
+    sources: Sequence[str],
+    out: Path,
+    *,
+    config: str | None,
+    sets: Sequence[str],
+    mapping: str | None,
+    say: Say,
+    probes: Sequence[str] = (),
 ) -> dict[str, Any]:
+    """probes: in place of the configuration's, if any are named."""
     settings = load(EvaluateConfig, config, sets)
+    if probes:
+        settings = validate(EvaluateConfig, {**settings.model_dump(), "probes": list(probes)}, "--probe")
     # Before Ray is started: a damaged bundle is said at once.
     Bundle.open(bundle)
     with cluster(settings.cluster):
