@@ -20,11 +20,11 @@ def node(tree: Taxonomy, text: str) -> int:
     return tree.index(parse_path(text))
 
 
-def judge(tree, given, said, groups=None, **settings):
-    """given: labels; said: per product {path: probability}, or the path that is all but certain."""
+def judge(tree, given, said, groups=None, sure=0.96, **settings):
+    """given: labels; said: per product {path: probability}, or the path that is likely, by `sure`."""
     probabilities = np.zeros((len(given), len(tree)))
     for row, each in enumerate(said):
-        for path, probability in ({each: 0.96, SHIRT if each != SHIRT else TOP: 0.04} if isinstance(each, str) else each).items():
+        for path, probability in ({each: sure, SHIRT if each != SHIRT else TOP: 1 - sure} if isinstance(each, str) else each).items():
             probabilities[row, node(tree, path)] = probability
     groups = np.array(groups or [f"g{row}" for row in range(len(given))], dtype=object)
     judged = Judged(probabilities, np.array([node(tree, path) for path in given]), groups, tree)
@@ -57,7 +57,7 @@ def test_each_kind_of_wrong_label_is_found_with_what_it_may_be(tree):
 
 def test_a_plainly_wrong_branch_is_found_though_its_leaf_is_unclear(tree):
     """No leaf of Footwear is likelier than the label by much; Footwear is."""
-    found = judge(tree, [*GIVEN, SHIRT], [*GIVEN, {CASUAL: 0.32, SPORTS: 0.31, SHIRT: 0.30, TOP: 0.07}])
+    found = judge(tree, [*GIVEN, SHIRT], [*GIVEN, {CASUAL: 0.37, SPORTS: 0.36, SHIRT: 0.22, TOP: 0.05}], sure=0.7)
     (issue,) = found
     assert (issue["kind"], issue["suggested"]) == ("wrong_level_1", list(parse_path(CASUAL)))
 
@@ -94,15 +94,15 @@ def test_a_label_that_stops_above_is_no_disagreement(tree):
 
 def test_a_suggestion_stops_where_the_probability_does(tree):
     given = [*GIVEN, *["Apparel > Topwear"] * 8, CASUAL]
-    said = [*GIVEN, *["Apparel > Topwear"] * 8, {"Apparel > Topwear": 0.7, SHIRT: 0.2, CASUAL: 0.1}]
-    (issue,) = judge(tree, given, said)
+    said = [*GIVEN, *["Apparel > Topwear"] * 8, {"Apparel > Topwear": 0.8, SHIRT: 0.2}]
+    (issue,) = judge(tree, given, said, sure=0.7)
     assert (issue["key"], issue["suggested"]) == ("shop/48", ["Apparel", "Topwear"])
 
 
 def test_the_most_doubtful_stands_first(tree):
     given = [*GIVEN, TOP, CASUAL]
     said = [*GIVEN, {SHIRT: 0.8, TOP: 0.2}, {DRESS: 0.99, SHIRT: 0.01}]
-    assert [issue["key"] for issue in judge(tree, given, said)] == ["shop/41", "shop/40"]
+    assert [issue["key"] for issue in judge(tree, given, said, sure=0.7)] == ["shop/41", "shop/40"]
 
 
 def test_one_category_leaves_nothing_to_doubt():
