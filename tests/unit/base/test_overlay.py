@@ -8,6 +8,7 @@ import pytest
 from prodcat.catalog.store import Catalog
 from prodcat.contracts import PRODUCTS, SPLITS
 from prodcat.errors import OverlayError
+from prodcat.labelled import labelled
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.taxonomy import Taxonomy
 
@@ -24,7 +25,7 @@ class Shelf(Catalog):
         super().__init__(Path("shelf"), {"digest": "d" * 64, "files": []})
 
     def products(self, columns=None):
-        rows = [{"key": key, "path": list(path) if path else None} for key, path in LABELS.items()]
+        rows = [{"key": key, "title": key, "path": list(path) if path else None} for key, path in LABELS.items()]
         return pa.Table.from_pylist(rows, schema=pa.schema([PRODUCTS.field(name) for name in columns]))
 
     def splits(self):
@@ -45,6 +46,16 @@ def test_accept_changes_drop_removes_and_keep_keeps(tmp_path):
     table = found.over(Shelf().products(["key", "path"]))
     assert table["path"].to_pylist() == [list(SOCKS), None, list(SHIRTS), None]
     assert table.schema.field("path") == PRODUCTS.field("path")
+
+
+def test_training_reads_the_reviewed_labels(tmp_path):
+    found = overlay(tmp_path, "key,path,decision\nshop/1,Apparel > Socks,accept\nshop/2,,drop\nshop/4,Shoes,accept\n")
+    parts = labelled(Shelf(), TREE, ("title",), found)
+    assert {split: part.keys for split, part in parts.items()} == {"train": ["shop/1", "shop/4"], "validation": [], "test": ["shop/3"]}
+    assert parts["train"].nodes.tolist() == [TREE.index(SOCKS), TREE.index(("Shoes",))]
+    # What was trained before on other labels is made anew.
+    assert parts["train"].digest == found.digest(Shelf().digest) != Shelf().digest
+    assert labelled(Shelf(), TREE, ("title",), Overlay())["train"].digest == Shelf().digest
 
 
 def test_columns_for_the_reader_are_left_alone_and_a_label_may_be_given_to_a_product_without(tmp_path):
