@@ -9,16 +9,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from prodcat.auditing import AuditConfig, audit
+from prodcat.auditing import summary_lines as audit_lines
 from prodcat.catalog.chunks import IngestConfig
 from prodcat.catalog.distributed import ingest
 from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.mapping import FeedMapping, read_mapping
 from prodcat.catalog.store import Catalog
-from prodcat.config import Config, load
+from prodcat.config import Config, load, validate
+from prodcat.contracts import Product
 from prodcat.distributed import ClusterConfig, cluster
 from prodcat.encoders.distributed import EmbedConfig, embed
 from prodcat.evaluating import EvaluateConfig, evaluate, open_or_ingest, summary_lines
+from prodcat.explaining import explain_product, image_bytes
 from prodcat.fitting import FitConfig, fit
+from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify
 from prodcat.taxonomy import Taxonomy
@@ -88,21 +93,34 @@ def run_fit(
     mapping: str | None,
     taxonomy: str | None,
     say: Say,
+    labels: Path | None = None,
+    change_test_labels: bool = False,
 ) -> dict[str, Any]:
-    """Fit a bundle and evaluate it on its own test split."""
+    """Fit a bundle and evaluate it on its own test split. labels: reviewed labels, as the audit writes them and a person decides (overlay.py)."""
     started = time.perf_counter()
     profile = config or default_profile()
     settings = load(FitConfig, profile, sets)
     say(f"profile: {profile}")
     with cluster(settings.cluster):
-        bundle = fit(sources, out, settings, mapping=_mapping(mapping), taxonomy=_taxonomy(taxonomy), on_progress=say)
+        bundle = fit(
+            sources,
+            out,
+            settings,
+            mapping=_mapping(mapping),
+            taxonomy=_taxonomy(taxonomy),
+            labels=labels,
+            change_test_labels=change_test_labels,
+            on_progress=say,
+        )
         own = out / "catalog"
         catalog = [str(own)] if own.exists() else list(sources)
+        overlay = read_overlay(labels, Catalog.open(catalog[0]), bundle.tree, change_test=change_test_labels) if labels else Overlay()
         judged = evaluate(
             bundle.folder,
             catalog,
             out / "report",
-            EvaluateConfig(seed=settings.seed, classify=settings.classify, ingest=settings.ingest),
+            EvaluateConfig(seed=settings.seed, classify=settings.classify, ingest=settings.ingest, **settings.evaluate.model_dump()),
+            overlay=overlay,
             on_progress=say,
         )
     for line in summary_lines(judged.metrics):
@@ -117,9 +135,20 @@ def run_fit(
 
 
 def run_evaluate(
-    bundle: Path, sources: Sequence[str], out: Path, *, config: str | None, sets: Sequence[str], mapping: str | None, say: Say
+    bundle: Path,
+    sources: Sequence[str],
+    out: Path,
+    *,
+    config: str | None,
+    sets: Sequence[str],
+    mapping: str | None,
+    say: Say,
+    probes: Sequence[str] = (),
 ) -> dict[str, Any]:
+    """probes: in place of the configuration's, if any are named."""
     settings = load(EvaluateConfig, config, sets)
+    if probes:
+        settings = validate(EvaluateConfig, {**settings.model_dump(), "probes": list(probes)}, "--probe")
     # Before Ray is started: a damaged bundle is said at once.
     Bundle.open(bundle)
     with cluster(settings.cluster):
@@ -147,6 +176,34 @@ def run_classify(
         "rejected_at_ingestion": catalog.rejected().num_rows,
         "seconds": round(time.perf_counter() - started, 1),
     }
+
+
+def run_audit(place: Path, out: Path, *, features: Path | None, config: str | None, sets: Sequence[str], say: Say) -> dict[str, Any]:
+    """place: a run folder of `fit`, or a catalog folder. Needs no cluster."""
+    done = audit(place, out, load(AuditConfig, config, sets), features=features, on_progress=say)
+    for line in audit_lines(done.summary):
+        say(line)
+    files = {"issues": out / "issues.csv", "overlay": out / "overlay.csv"}
+    return {name: str(file) for name, file in files.items()} | {f"{name}_found": done.summary[name] for name in ("issues", "kinds", "splits")}
+
+
+def run_explain(
+    bundle: Path,
+    *,
+    title: str | None,
+    description: str | None,
+    brand: str | None,
+    image: Path | None,
+    catalog: Path | None,
+    features: Path | None,
+    neighbours: int,
+    say: Say,
+) -> dict[str, Any]:
+    """Why one product is answered as it is. Needs no cluster."""
+    data = image_bytes(image) if image is not None else None
+    product = Product("explain", "product", title=title, description=description, brand=brand, image=data)
+    found = explain_product(Bundle.open(bundle), product, catalog=catalog, features=features, neighbours=neighbours, on_progress=say)
+    return found.as_json()
 
 
 def _mapping(path: str | None) -> FeedMapping | None:

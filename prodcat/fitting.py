@@ -28,10 +28,12 @@ from prodcat.distributed import ClusterConfig
 from prodcat.encoders.distributed import EmbedConfig, embed
 from prodcat.encoders.encoder import EncoderConfig, load, obtain
 from prodcat.errors import TrainingError
+from prodcat.evaluation.scoring import ScoringConfig
 from prodcat.labelled import Labelled, Vectors, labelled
 from prodcat.model.fusion import Modality
 from prodcat.model.losses import LossConfig, Objective, column_counts
 from prodcat.prediction.backoff import BackoffConfig
+from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle
 from prodcat.prediction.calibration import CalibrationConfig
 from prodcat.prediction.cascade import CascadeSettings
@@ -75,6 +77,7 @@ class FitConfig(Config):
     conformal: ConformalConfig = ConformalConfig()
     scaling: ScalingConfig = ScalingConfig()
     classify: ClassifyConfig = Field(ClassifyConfig(), description="how the finished bundle is run over the test split")
+    evaluate: ScoringConfig = Field(ScoringConfig(), description="what the report on the test split scores and shows")
 
 
 class Steps:
@@ -123,11 +126,18 @@ def fit(
     *,
     mapping: FeedMapping | None = None,
     taxonomy: Taxonomy | None = None,
+    labels: Path | None = None,
+    change_test_labels: bool = False,
     on_progress: Progress = print,
 ) -> Bundle:
     """Feeds or one catalog folder -> OUT/bundle. Assumes a cluster is joined.
 
+    Args:
+        labels: reviewed labels to lay over the catalog's (overlay.py); what they change of train and validation is trained anew.
+        change_test_labels: they may change test products too; training does not see it.
+
     Raises:
+        OverlayError: reviewed labels that do not fit the catalog.
         TrainingError: the catalog has no labelled product in train or in validation.
     """
     # Ray's workers have working folders of their own.
@@ -138,7 +148,11 @@ def fit(
     tree = catalog.taxonomy
     if tree is None:
         raise TrainingError(f"{catalog.path}: no product has a label; map the feed's category columns to `path` (see README, Your own catalog)")
-    parts = labelled(catalog, tree, config.stage_one_encoder.fields)
+    overlay = read_overlay(labels, catalog, tree, change_test=change_test_labels) if labels else Overlay()
+    if overlay.labels:
+        on_progress(f"reviewed labels: {overlay.counts()}")
+    parts = labelled(catalog, tree, config.stage_one_encoder.fields, overlay)
+    digest = parts["train"].digest
     for split in ("train", "validation"):
         if len(parts[split]) == 0:
             raise TrainingError(f"{catalog.path}: no labelled product fell into {split}; the catalog has {catalog.summary()}; give more products")
@@ -167,11 +181,11 @@ def fit(
         on_progress=lambda name, done, to_do: on_progress(f"features {name}: {done:,} of {to_do:,}"),
     )
 
-    key_one = _fit_stage_one(stage_one_folder, parts, layout, out, config, steps, [catalog.digest, key_one_encoder], on_progress)
+    key_one = _fit_stage_one(stage_one_folder, parts, layout, out, config, steps, [digest, key_one_encoder], on_progress)
     vectors = Vectors(
         features, TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads) if config.stage_two.stage_one_vector else None
     )
-    task, key_two = _fit_stage_two(vectors, parts, layout, out, config, steps, [catalog.digest, key_one, *keys.values()], on_progress)
+    task, key_two = _fit_stage_two(vectors, parts, layout, out, config, steps, [digest, key_one, *keys.values()], on_progress)
 
     def make_bundle() -> None:
         settings, figures = _cascade(task, vectors, parts["validation"], layout, out, config, on_progress)
@@ -194,10 +208,12 @@ def fit(
             tree=tree,
             settings=settings,
             encoders={m.name: vectors.fingerprints[m.name] for m in task.modalities},
-            seen=[*parts["train"].keys, *parts["validation"].keys],
+            # A product whose label was dropped because a model doubted it is no fair test of a model.
+            seen=[*parts["train"].keys, *parts["validation"].keys, *overlay.dropped],
             training={
                 "prodcat": __version__,
                 "catalog": catalog.digest,
+                "labels": {name: count for name, count in (overlay.counts() or {}).items() if name != "test"},
                 "products": {split: len(part) for split, part in parts.items()},
                 "seed": config.seed,
                 "calibration": figures,
@@ -210,7 +226,7 @@ def fit(
     if (out / "bundle").exists() and not (out / "bundle" / "manifest.json").exists():
         shutil.rmtree(out / "bundle")
     trust = [config.hierarchy, config.calibration, config.gate, config.backoff, config.conformal]
-    steps.run("bundle", [catalog.digest, key_one, key_two, *trust], out / "bundle", make_bundle)
+    steps.run("bundle", [digest, key_one, key_two, *trust], out / "bundle", make_bundle)
     return Bundle.open(out / "bundle")
 
 
@@ -278,7 +294,7 @@ def _encoder(
 
     # What is taken as it is does not depend on the catalog; asking for it again would.
     key = steps.run(
-        f"encoder {name}", [catalog.digest, encoder, pretraining or "random", adaptation or "as it is", config.seed, tree.hash], folder, make
+        f"encoder {name}", [train.digest, encoder, pretraining or "random", adaptation or "as it is", config.seed, tree.hash], folder, make
     )
     return folder / "ready", key
 

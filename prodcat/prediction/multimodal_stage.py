@@ -141,6 +141,11 @@ class MultimodalStage:
 
     def infer(self, prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
         """On the device -> logits float32 [n, C] and readable bool [n]."""
+        features, present = self.encode(prepared)
+        return self.fuse(features, present), np.asarray(present.any(axis=1))
+
+    def encode(self, prepared: Prepared) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Modality -> float32 [n, d], zeros where a product lacks it, and bool [n, M] in the order of the names."""
         features, present = {}, np.zeros((prepared.size, len(self._towers)), dtype=bool)
         for column, (name, tower) in enumerate(self._towers.items()):
             features[name] = np.zeros((prepared.size, tower.dim), dtype=np.float32)
@@ -149,7 +154,11 @@ class MultimodalStage:
                 for start in range(0, len(rows), CHUNK):
                     features[name][rows[start : start + CHUNK]] = tower.encode(inputs[start : start + CHUNK])
                 present[rows, column] = True
-        return fused_logits(self._model, features, present, self._device), np.asarray(present.any(axis=1))
+        return features, present
+
+    def fuse(self, features: Mapping[str, np.ndarray], present: np.ndarray) -> np.ndarray:
+        """What `encode` gave, or less of it -> logits float32 [n, N]."""
+        return fused_logits(self._model, features, present, self._device)
 
     def _image(self, product: Product, row: int, problems: list[tuple[str, str] | None], at_least: int | None) -> Any:
         if product.image is None:

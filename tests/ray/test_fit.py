@@ -96,7 +96,8 @@ def test_the_bundle_has_learned_and_the_report_says_it(demo_run: Path, tmp_path:
     assert set(written["levels"]["1"]) >= {"accuracy", "macro_f1"}
     assert 0 <= written["cascade"]["stage_two_share"] <= 1
     assert set(written["by_platform"]) == set(Catalog.open(demo_run / "catalog").summary()["platforms"])
-    assert set(written["probes"]) == {"title+image", "title", "image"}
+    assert set(written["probes"]) == {"title+image", "title", "image", "masked-title", "masked-title+image"}
+    assert written["masked_baseline"]["products"] == written["probes"]["masked-title"]["products"]
     assert written["baseline"]["hierarchical"]["f1"] > 0.1
     # 165 products of 22 leaves, a minute: better than any one answer could be. How good a real bundle is, benchmarks say.
     labels = [tuple(path) for path in Catalog.open(demo_run / "catalog").products(["path"])["path"].to_pylist()]
