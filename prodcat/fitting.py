@@ -2,14 +2,12 @@
 
     catalog -> encoders -> features -> stage one, stage two -> temperatures, gate -> bundle
 
-A run folder holds one folder a step and steps.json, which says for what inputs each was made; a run that was broken off goes on where it stopped.
+A run folder holds one folder a step; a run that was broken off goes on where it stopped (run_folder.py). `tune` and `compare` go on from `prepare`.
 """
 
-import hashlib
-import json
 import shutil
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,6 @@ from prodcat.encoders.distributed import EmbedConfig, embed
 from prodcat.encoders.encoder import EncoderConfig, load, obtain
 from prodcat.errors import TrainingError
 from prodcat.labelled import Labelled, Vectors, labelled
-from prodcat.model.fusion import Modality
 from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle
 from prodcat.prediction.calibration import fit_temperatures
 from prodcat.prediction.cascade import CascadeSettings
@@ -36,14 +33,21 @@ from prodcat.prediction.distributed import ClassifyConfig
 from prodcat.prediction.gate import GateConfig, choose_gate
 from prodcat.prediction.multimodal_stage import STAGE_ONE_VECTOR, ModalitySettings, MultimodalStageSettings, encoder_towers, fused_logits
 from prodcat.prediction.text_stage import TextStage
+from prodcat.run_folder import Progress, Steps, note_run
 from prodcat.taxonomy import Taxonomy
 from prodcat.training.distributed import ScalingConfig, train_encoder
 from prodcat.training.distributed import fit as fit_on_ray
 from prodcat.training.encoders import EncoderTraining
-from prodcat.training.fusion_stage import FusionStageConfig, FusionStageTask, fusion_rows, statistics, trained_fusion, write_stage_two
+from prodcat.training.fusion_stage import (
+    FusionStageConfig,
+    FusionStageTask,
+    fusion_rows,
+    join_members,
+    modalities_of,
+    trained_fusion,
+    write_stage_two,
+)
 from prodcat.training.text_stage import TextStageConfig, export, text_rows, text_task
-
-Progress = Callable[[str], None]
 
 
 class FitConfig(Config):
@@ -66,46 +70,26 @@ class FitConfig(Config):
     classify: ClassifyConfig = Field(ClassifyConfig(), description="how the finished bundle is run over the test split")
 
 
-class Steps:
-    """What each step of a run was made for, so that it is not made again."""
+@dataclass(frozen=True)
+class Prepared:
+    """All that comes before stage two.
 
-    def __init__(self, folder: Path, on_progress: Progress) -> None:
-        self._file, self._print = folder / "steps.json", on_progress
-        self._done: dict[str, str] = json.loads(self._file.read_text()) if self._file.exists() else {}
-        self.changed = False
+    Args:
+        parts: labelled products by split.
+        encoders: name -> folder, of the encoders that stage two reads.
+        vectors: of the modalities that stage two fuses.
+        keys: of the steps that made the above.
+    """
 
-    def run(self, name: str, inputs: Sequence[Any], result: Path, make: Callable[[], Any], *, keep: bool = False) -> str:
-        """Make `result` unless it is there for these inputs.
-
-        Args:
-            inputs: strings and configs that decide the result.
-            keep: `make` goes on from what lies in `result`; else what lies there is removed first.
-
-        Returns:
-            The step's key, an input of the steps that read its result.
-        """
-        key = hashlib.sha256("\n".join(x.model_dump_json() if isinstance(x, Config) else str(x) for x in (name, *inputs)).encode()).hexdigest()[:16]
-        if self._done.get(name) == key and result.exists():
-            self._print(f"{name}: done before")
-            return key
-        # A half-made result of the same inputs is gone on from; one of other inputs is not.
-        if result.exists() and not (keep or self._done.get(f"{name} begun") == key):
-            shutil.rmtree(result)
-        self._note(f"{name} begun", key)
-        started = time.perf_counter()
-        self._print(f"{name} ...")
-        make()
-        self._note(name, key)
-        self._print(f"{name}: {time.perf_counter() - started:.0f} s")
-        return key
-
-    def _note(self, name: str, key: str) -> None:
-        self._done[name] = key
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(json.dumps(self._done, indent=1) + "\n")
+    catalog: Catalog
+    tree: Taxonomy
+    parts: Mapping[str, Labelled]
+    encoders: Mapping[str, Path]
+    vectors: Vectors
+    keys: tuple[str, ...]
 
 
-def fit(
+def prepare(
     sources: Sequence[str],
     out: Path,
     config: FitConfig,
@@ -113,17 +97,20 @@ def fit(
     mapping: FeedMapping | None = None,
     taxonomy: Taxonomy | None = None,
     on_progress: Progress = print,
-) -> Bundle:
-    """Feeds or one catalog folder -> OUT/bundle. Assumes a cluster is joined.
+) -> Prepared:
+    """Feeds or one catalog folder -> catalog, encoders, features, stage one in OUT. Assumes a cluster is joined.
 
     Raises:
         TrainingError: the catalog has no labelled product in train or in validation.
+        ConfigError: stage_two.modalities names a feature set that there is not.
     """
+    modalities = config.stage_two.chosen({name: encoder.family for name, encoder in config.encoders.items()})
     # Ray's workers have working folders of their own.
     out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     steps = Steps(out, on_progress)
     catalog = _catalog(sources, out, config, mapping, taxonomy, steps, on_progress)
+    note_run(out, str(catalog.path), config)
     tree = catalog.taxonomy
     if tree is None:
         raise TrainingError(f"{catalog.path}: no product has a label; map the feed's category columns to `path` (see README, Your own catalog)")
@@ -138,6 +125,8 @@ def fit(
     )
     folders, keys = {}, {}
     for name, encoder_config in config.encoders.items():
+        if name not in modalities.values():
+            continue
         training = config.pretraining.get(name, EncoderTraining())
         folders[name], keys[name] = _encoder(name, encoder_config, training, parts["train"], catalog, tree, out, config, steps, on_progress)
 
@@ -154,9 +143,27 @@ def fit(
 
     key_one = _fit_stage_one(stage_one_folder, parts, tree, out, config, steps, [catalog.digest, key_one_encoder], on_progress)
     vectors = Vectors(
-        features, TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads) if config.stage_two.stage_one_vector else None
+        {name: found for name, found in features.items() if name in modalities},
+        TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads) if STAGE_ONE_VECTOR in modalities else None,
     )
-    task, key_two = _fit_stage_two(vectors, parts, tree, out, config, steps, [catalog.digest, key_one, *keys.values()], on_progress)
+    return Prepared(catalog, tree, parts, folders, vectors, (catalog.digest, key_one, *keys.values()))
+
+
+def fit(
+    sources: Sequence[str],
+    out: Path,
+    config: FitConfig,
+    *,
+    mapping: FeedMapping | None = None,
+    taxonomy: Taxonomy | None = None,
+    on_progress: Progress = print,
+) -> Bundle:
+    """Feeds or one catalog folder -> OUT/bundle. Assumes a cluster is joined. Raises as `prepare` does."""
+    prepared = prepare(sources, out, config, mapping=mapping, taxonomy=taxonomy, on_progress=on_progress)
+    catalog, tree, parts, folders, vectors = prepared.catalog, prepared.tree, prepared.parts, prepared.encoders, prepared.vectors
+    out = out.absolute()
+    steps = Steps(out, on_progress)
+    task, key_two = _fit_stage_two(vectors, parts, tree, out, config, steps, list(prepared.keys), on_progress)
 
     def make_bundle() -> None:
         settings = _calibrate(task, vectors, parts["validation"], tree, out, config, on_progress)
@@ -165,6 +172,7 @@ def fit(
         stage_two = MultimodalStageSettings(
             modalities=tuple(ModalitySettings(name=m.name, encoder=places[m.name][0], tower=places[m.name][1], dim=m.dim) for m in task.modalities),
             fusion=config.stage_two.fusion,
+            members=config.stage_two.members,
             image_limits=config.ingest.pictures.limits,
         )
 
@@ -193,7 +201,7 @@ def fit(
     # The digest of a bundle is over its content; half of one is no use.
     if (out / "bundle").exists() and not (out / "bundle" / "manifest.json").exists():
         shutil.rmtree(out / "bundle")
-    steps.run("bundle", [catalog.digest, key_one, key_two, config.gate], out / "bundle", make_bundle)
+    steps.run("bundle", [*prepared.keys, key_two, config.gate], out / "bundle", make_bundle)
     return Bundle.open(out / "bundle")
 
 
@@ -294,11 +302,7 @@ def _fit_stage_two(
 ) -> tuple[FusionStageTask, str]:
     folder = out / STAGE_TWO
     vectors, present = sources.of(parts["train"])
-    modalities = tuple(
-        Modality(name, reads, vectors[name].shape[1], *statistics(vectors[name], present[:, column]))
-        for column, (name, reads) in enumerate(sources.reads.items())
-    )
-    task = FusionStageTask(modalities, tree, config.stage_two.fusion)
+    task = FusionStageTask(modalities_of(vectors, present, sources.reads), tree, config.stage_two.fusion)
 
     def make() -> None:
         tables = {}
@@ -306,8 +310,16 @@ def _fit_stage_two(
             of_split, here = (vectors, present) if split == "train" else sources.of(parts[split])
             rows = here.any(axis=1)
             tables[split] = fusion_rows({name: values[rows] for name, values in of_split.items()}, here[rows], parts[split].targets[rows])
-        loop = config.stage_two.loop.model_copy(update={"seed": config.seed})
-        fit_on_ray(task, tables, loop=loop, scaling=config.scaling, out=folder, on_progress=on_progress)
+        members = config.stage_two.members
+        places = [folder] if members == 1 else [folder / f"member_{member}" for member in range(members)]
+        weights = []
+        for member, place in enumerate(places):
+            if members > 1:
+                on_progress(f"  member {member + 1} of {members}")
+            loop = config.stage_two.loop.model_copy(update={"seed": config.seed + member})
+            weights.append(fit_on_ray(task, tables, loop=loop, scaling=config.scaling, out=place, on_progress=on_progress))
+        if members > 1:
+            join_members(weights, folder / "model.safetensors")
 
     fingerprints = [f"{name} {fingerprint}" for name, fingerprint in sources.fingerprints.items()]
     return task, steps.run("stage two", [*inputs, *fingerprints, config.stage_two, config.scaling, config.seed], folder, make)
@@ -328,7 +340,8 @@ def _calibrate(
     logits_one, _ = stage_one.read([text for text in validation.texts if text is not None])
     temperatures_one = fit_temperatures(logits_one, validation.targets[with_text], tree)
     vectors, present = sources.of(validation)
-    logits_two = fused_logits(trained_fusion(task, out / STAGE_TWO / "model.safetensors"), vectors, present)
+    fusion = trained_fusion(task, out / STAGE_TWO / "model.safetensors", config.stage_two.members)
+    logits_two = fused_logits(fusion, vectors, present)
     readable = present.any(axis=1)
     temperatures_two = fit_temperatures(logits_two[readable], validation.targets[readable], tree)
 
