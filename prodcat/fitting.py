@@ -47,6 +47,7 @@ from prodcat.training.fusion_stage import (
     trained_fusion,
     write_stage_two,
 )
+from prodcat.training.in_memory import FusionData
 from prodcat.training.text_stage import TextStageConfig, export, text_rows, text_task
 
 
@@ -87,6 +88,10 @@ class Prepared:
     encoders: Mapping[str, Path]
     vectors: Vectors
     keys: tuple[str, ...]
+
+    def data(self, split: str) -> FusionData:
+        """Labelled products of a split as stage two reads them."""
+        return FusionData(*self.vectors.of(self.parts[split]), self.parts[split].targets)
 
 
 def prepare(
