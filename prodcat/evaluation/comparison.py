@@ -42,8 +42,8 @@ def comparison(models: Sequence[Compared], target: np.ndarray, groups: np.ndarra
 
     Returns:
         {products, groups, classes: level -> count, seed, rows}; a row has {fusion, modalities, features, parameters, seeds, hierarchical, by_seed,
-        levels, ensemble: {hierarchical, levels}}. `hierarchical` and `levels` are over the answers of all seeds, pooled: the figure of a model that is
-        one of them by chance; its interval draws groups, with all seeds' answers on each. `ensemble` is the figure of the seeds answering as one.
+        levels, ensemble: {hierarchical, levels}}. `hierarchical` and `levels` are over the answers of all seeds, pooled: the figure of one of them
+        drawn by chance; its interval draws groups, with all seeds' answers on each. `ensemble` is the figure of the seeds answering as one.
     """
     paths = tree.path_indices[target]
     classes = {str(level + 1): len(set(paths[:, level][paths[:, level] >= 0].tolist())) for level in range(tree.depth)}
