@@ -4,6 +4,7 @@ Ray's own records of a search are for the time it runs. What a search goes on fr
 finished trials (trials.py), which Optuna is told anew: it holds no pickle and does not depend on Ray's version. A trial that was running is lost.
 """
 
+import logging
 import os
 import shutil
 import time
@@ -125,6 +126,8 @@ def _run(
             num_samples=-1 if left is None else left,
             time_budget_s=seconds,
             max_concurrent_trials=config.at_once,
+            # A process costs more to start than a small trial to run.
+            reuse_actors=True,
             search_alg=_optuna(config, base.loop.seed, done),
             scheduler=ASHAScheduler(
                 time_attr="epoch", max_t=base.loop.epochs, grace_period=min(config.grace_epochs, base.loop.epochs), reduction_factor=config.reduction
@@ -134,9 +137,14 @@ def _run(
             name="search", storage_path=str(scratch), verbose=0, callbacks=[_Keeper(record, spent, config.trials, on_progress)]
         ),
     )
+    # A trial that fails is told once, with its reason, by _Keeper; and Ray looks for figures in the files it has been told not to write.
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
     try:
         tuner.fit()
     finally:
+        logger.setLevel(level)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -195,8 +203,9 @@ class _Keeper(tune.Callback):
             self._keep(Trial(trial.config, float(last[METRIC]), int(last["epoch"]), self._seconds()))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = trial.get_error()
-        self._keep(Trial(trial.config, None, int((trial.last_result or {}).get("epoch", 0)), self._seconds(), str(error)))
+        # The last line of a remote error is the error itself; what stands above is where it came from.
+        reason = str(trial.get_error()).strip().splitlines()[-1]
+        self._keep(Trial(trial.config, None, int((trial.last_result or {}).get("epoch", 0)), self._seconds(), reason))
 
     def _seconds(self) -> float:
         return round(self._spent + time.monotonic() - self._started, 1)
@@ -205,7 +214,7 @@ class _Keeper(tune.Callback):
         self._record.add(trial)
         kept = self._record.trials()
         values = ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in trial.values.items())
-        figure = "failed" if trial.validation is None else f"{trial.validation:.5f} after {trial.epochs} epochs"
+        figure = f"failed: {trial.error}" if trial.validation is None else f"{trial.validation:.5f} after {trial.epochs} epochs"
         first = best(kept)
         self._print(
             f"trial {len(kept)}{'' if self._budget is None else f'/{self._budget}'}: {figure} ({values})"
