@@ -22,6 +22,7 @@ app = typer.Typer(
 # Arguments that several commands share.
 Sources = Annotated[list[str], typer.Argument(help="feeds (Parquet, CSV, JSON, JSON lines), folders of feeds, URIs, or one catalog folder")]
 BundleFolder = Annotated[Path, typer.Argument(help="bundle folder, as `fit` writes it to OUT/bundle")]
+RunFolder = Annotated[Path, typer.Argument(help="folder that `fit` wrote to: what it left is gone on from")]
 Out = Annotated[Path, typer.Option("--out", help="folder to write to")]
 ConfigFile = Annotated[str | None, typer.Option("--config", help="YAML file (for fit: or the name of a shipped profile, offline or hub)")]
 Sets = Annotated[list[str], typer.Option("--set", help="key=value over the configuration, dotted keys; may be repeated")]
@@ -130,6 +131,36 @@ def fit(
         ),
         as_json,
     )
+
+
+@app.command()
+def tune(
+    run: RunFolder,
+    config: ConfigFile = None,
+    sets: Sets = [],  # noqa: B006 - typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """Search stage two's settings on a run's validation split; the best become RUN/bundle. Goes on after the trials that are finished.
+
+    Budget: --set trials=40, --set minutes=30 or both.
+    """
+    from prodcat.commands import run_tune
+
+    _run(lambda say: run_tune(run, config=config, sets=sets, say=say), as_json)
+
+
+@app.command()
+def compare(
+    run: RunFolder,
+    out: Out,
+    config: ConfigFile = None,
+    sets: Sets = [],  # noqa: B006 - typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """Early, late and attention fusion over text, image, both and CLIP, on a run's test split: OUT/comparison.md and .json."""
+    from prodcat.commands import run_compare
+
+    _run(lambda say: run_compare(run, out, config=config, sets=sets, say=say), as_json)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from prodcat.catalog.distributed import ingest
 from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.mapping import FeedMapping, read_mapping
 from prodcat.catalog.store import Catalog
+from prodcat.comparing import CompareConfig, compare
 from prodcat.config import Config, load, validate
 from prodcat.contracts import Product
 from prodcat.distributed import ClusterConfig, cluster
@@ -26,7 +27,9 @@ from prodcat.fitting import FitConfig, fit
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify
+from prodcat.run_folder import open_run
 from prodcat.taxonomy import Taxonomy
+from prodcat.tuning import TuneConfig, tune
 
 Say = Callable[[str], None]
 
@@ -112,17 +115,54 @@ def run_fit(
             change_test_labels=change_test_labels,
             on_progress=say,
         )
-        own = out / "catalog"
-        catalog = [str(own)] if own.exists() else list(sources)
-        overlay = read_overlay(labels, Catalog.open(catalog[0]), bundle.tree, change_test=change_test_labels) if labels else Overlay()
-        judged = evaluate(
-            bundle.folder,
-            catalog,
-            out / "report",
-            EvaluateConfig(seed=settings.seed, classify=settings.classify, ingest=settings.ingest, **settings.evaluate.model_dump()),
-            overlay=overlay,
-            on_progress=say,
-        )
+        catalog = open_run(out, FitConfig)[0]
+        overlay = read_overlay(labels, Catalog.open(catalog), bundle.tree, change_test=change_test_labels) if labels else Overlay()
+        summary = _judged(bundle, out, settings, say, overlay)
+    return {**summary, "seconds": round(time.perf_counter() - started, 1)}
+
+
+def run_tune(run: Path, *, config: str | None, sets: Sequence[str], say: Say) -> dict[str, Any]:
+    """Search stage two's settings on a run's validation split, fit the best, evaluate it on the run's own test split."""
+    started = time.perf_counter()
+    settings = load(TuneConfig, config, sets)
+    _, profile = open_run(run, FitConfig)
+    with cluster(settings.cluster):
+        tuned = tune(run, settings, on_progress=say)
+        summary = _judged(tuned.bundle, run, profile, say, Overlay())
+    return {
+        **summary,
+        "best": asdict(tuned.best),
+        "trials": len(tuned.trials),
+        "profile": str(tuned.profile),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def run_compare(run: Path, out: Path, *, config: str | None, sets: Sequence[str], say: Say) -> dict[str, Any]:
+    settings = load(CompareConfig, config, sets)
+    open_run(run, FitConfig)
+    with cluster(settings.cluster):
+        compared = compare(run, out, settings, on_progress=say)
+    for line in compared.table.read_text(encoding="utf-8").splitlines():
+        say(line)
+    return {
+        "table": str(compared.table),
+        "figures": str(compared.figures),
+        "models": len(compared.found["rows"]),
+        "products": compared.found["products"],
+    }
+
+
+def _judged(bundle: Bundle, out: Path, settings: FitConfig, say: Say, overlay: Overlay) -> dict[str, Any]:
+    """A run's bundle on the run's own test split, in OUT/report."""
+    judged = evaluate(
+        bundle.folder,
+        [str(open_run(out, FitConfig)[0])],
+        out / "report",
+        EvaluateConfig(seed=settings.seed, classify=settings.classify, ingest=settings.ingest, **settings.evaluate.model_dump()),
+        overlay=overlay,
+        on_progress=say,
+    )
     for line in summary_lines(judged.metrics):
         say(line)
     return {
@@ -130,7 +170,6 @@ def run_fit(
         "version": bundle.version,
         "report": str(judged.report),
         "hierarchical": judged.metrics["hierarchical"],
-        "seconds": round(time.perf_counter() - started, 1),
     }
 
 

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from prodcat.contracts import Product
-from prodcat.decoding import path_log_probabilities, sibling_log_softmax
 from prodcat.encoders.inputs import product_text
 from prodcat.prediction.cascade import Answer, Cascade, StageTwoOutput, Unreadable
 from prodcat.taxonomy import CategoryPath, format_path
@@ -217,8 +216,10 @@ def _read(cascade: Cascade, stage_two: FusingStage, products: Sequence[Product],
 
 
 def _log_probabilities(cascade: Cascade, logits: np.ndarray, stage: int) -> np.ndarray:
-    temperatures = cascade.settings.temperatures_one if stage == 1 else cascade.settings.temperatures_two
-    return path_log_probabilities(sibling_log_softmax(logits, cascade.tree, temperatures), cascade.tree)
+    """float [n, C] -> float64 [n, N], as the cascade reads them, before calibration's curves: those move no answer, only its confidence."""
+    settings = cascade.settings
+    calibration = settings.calibration_one if stage == 1 else settings.calibration_two
+    return calibration.read(logits, cascade.layout, settings.decoder).decoded.joint[:, : len(cascade.tree)]
 
 
 def _inputs(cascade: Cascade, stage_two: FusingStage, product: Product, stage: int, node: int, joint: np.ndarray | None) -> tuple[Influence, ...]:

@@ -22,7 +22,9 @@ from prodcat.encoders.encoder import Encoder, Tower, load
 from prodcat.encoders.inputs import product_text
 from prodcat.errors import BundleError, ImageError
 from prodcat.images import ImageLimits, decode
-from prodcat.model.fusion import FusionConfig, Modality, build
+from prodcat.model.fusion import FusionConfig, Modality
+from prodcat.model.fusions.ensemble import members_of
+from prodcat.model.fusions.registry import build
 from prodcat.prediction.cascade import StageTwoOutput
 from prodcat.prediction.text_stage import TextStage
 from prodcat.taxonomy import HasLayout
@@ -48,6 +50,7 @@ class MultimodalStageSettings(Config):
 
     modalities: tuple[ModalitySettings, ...]
     fusion: FusionConfig
+    members: int = 1
     image_limits: ImageLimits = ImageLimits()
 
 
@@ -105,7 +108,7 @@ class MultimodalStage:
             self._towers[modality.name] = tower
         self._device = torch.device(device)
         statistics = load_arrays(place / STATISTICS)
-        self._model = build(modalities(self.settings, self._towers, statistics), tree, self.settings.fusion)
+        self._model = build(modalities(self.settings, self._towers, statistics), tree, self.settings.fusion, self.settings.members)
         try:
             self._model.load_state_dict(load_file(place / WEIGHTS))
         except RuntimeError as error:
@@ -183,13 +186,14 @@ def save_statistics(path: Path, given: Sequence[Modality]) -> None:
 def fused_logits(model: nn.Module, features: Mapping[str, np.ndarray], present: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
     """float32 [n, d_m] a modality and bool [n, M] -> logits float32 [n, C]."""
     rows = []
-    for start in range(0, len(present), CHUNK):
+    # At least one batch, if of no product: the model knows how many categories there are.
+    for start in range(0, max(1, len(present)), CHUNK):
         part = slice(start, start + CHUNK)
         vectors = {name: torch.from_numpy(values[part]).to(device) for name, values in features.items()}
         rows.append(model(vectors, torch.from_numpy(present[part]).to(device)).logits.float().cpu().numpy())
-    return np.concatenate(rows) if rows else np.empty((0, _categories(model)), np.float32)
+    return np.concatenate(rows)
 
 
-def _categories(model: nn.Module) -> int:
-    head: nn.Module = model.head  # type: ignore[assignment]
-    return int(head.linear.out_features)  # type: ignore[union-attr, arg-type]
+def member_logits(model: nn.Module, features: Mapping[str, np.ndarray], present: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
+    """As fused_logits, of every member by itself: float32 [K, n, N]; K is 1 where stage two is no ensemble."""
+    return np.stack([fused_logits(member, features, present, device) for member in members_of(model)])
