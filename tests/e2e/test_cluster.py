@@ -76,7 +76,11 @@ class Head:
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(30)
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            # Nothing of it may outlive the tests, however busy the machine is.
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
         finally:
             self.log.close()
 
