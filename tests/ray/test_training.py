@@ -42,7 +42,7 @@ TRAIN, VALIDATION, TEST = synthetic(640, 0), synthetic(128, 1), synthetic(400, 2
 def task(kind: type[FusionStageTask] = FusionStageTask, **more) -> FusionStageTask:
     vectors, present, _ = TRAIN
     modalities = tuple(Modality(name, name, 16, *statistics(vectors[name], present[:, i])) for i, name in enumerate(vectors))
-    return kind(modalities, TREE, FusionConfig(width=32, dropout=0.1), **more)
+    return kind(modalities, TREE, FusionConfig(width=32, dropout=0.1, input_dropout=0.3), **more)
 
 
 def tables() -> dict[str, pa.Table]:
