@@ -52,11 +52,10 @@ def comparison(models: Sequence[Compared], target: np.ndarray, groups: np.ndarra
 
 
 def _row(model: Compared, target: np.ndarray, groups: np.ndarray, tree: Taxonomy, seed: int) -> dict[str, Any]:
-    conditional = [sibling_log_softmax(logits, tree) for logits in model.logits]
-    answers = [greedy_nodes(each, tree) for each in conditional]
+    answers = [_answers(logits, tree) for logits in model.logits]
     count = len(answers)
     pooled = score_slice(np.concatenate(answers), np.tile(target, count), np.tile(groups, count), tree, seed)
-    together = score_slice(greedy_nodes(np.mean(conditional, axis=0), tree), target, groups, tree, seed)
+    together = score_slice(_answers(np.mean(model.logits, axis=0), tree), target, groups, tree, seed)
     return {
         "fusion": model.fusion,
         "modalities": model.modalities,
@@ -69,6 +68,10 @@ def _row(model: Compared, target: np.ndarray, groups: np.ndarray, tree: Taxonomy
         "levels": {level: {**figures, "products": figures["products"] // count} for level, figures in pooled["levels"].items()},
         "ensemble": {"hierarchical": together["hierarchical"], "levels": together["levels"]},
     }
+
+
+def _answers(logits: np.ndarray, tree: Taxonomy) -> np.ndarray:
+    return greedy_nodes(sibling_log_softmax(logits, tree), tree)
 
 
 def markdown(found: dict[str, Any]) -> str:
