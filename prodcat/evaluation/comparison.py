@@ -54,11 +54,10 @@ def comparison(models: Sequence[Compared], target: np.ndarray, groups: np.ndarra
 
 def _row(model: Compared, target: np.ndarray, groups: np.ndarray, layout: HasLayout, seed: int) -> dict[str, Any]:
     tree = layout.layout.tree
-    conditional = [sibling_log_softmax(logits, layout) for logits in model.logits]
-    answers = [greedy_nodes(each, layout) for each in conditional]
+    answers = [_answers(logits, layout) for logits in model.logits]
     count = len(answers)
     pooled = score_slice(np.concatenate(answers), np.tile(target, count), np.tile(groups, count), tree, seed)
-    together = score_slice(greedy_nodes(np.mean(conditional, axis=0), layout), target, groups, tree, seed)
+    together = score_slice(_answers(np.mean(model.logits, axis=0), layout), target, groups, tree, seed)
     return {
         "fusion": model.fusion,
         "modalities": model.modalities,
@@ -71,6 +70,10 @@ def _row(model: Compared, target: np.ndarray, groups: np.ndarray, layout: HasLay
         "levels": {level: {**figures, "products": figures["products"] // count} for level, figures in pooled["levels"].items()},
         "ensemble": {"hierarchical": together["hierarchical"], "levels": together["levels"]},
     }
+
+
+def _answers(logits: np.ndarray, tree: HasLayout) -> np.ndarray:
+    return greedy_nodes(sibling_log_softmax(logits, tree), tree)
 
 
 def markdown(found: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ def build(modalities: Sequence[Modality], tree: HasLayout, config: FusionConfig,
     sized = config.model_copy(update={"width": width(modalities, tree, config)})
     if members == 1:
         return KINDS[config.kind](modalities, tree, sized)
-    return Ensemble([KINDS[config.kind](modalities, tree, sized) for _ in range(members)], tree)
+    return Ensemble([KINDS[config.kind](modalities, tree, sized) for _ in range(members)])
 
 
 def width(modalities: Sequence[Modality], tree: HasLayout, config: FusionConfig) -> int:

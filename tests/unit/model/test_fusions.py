@@ -182,19 +182,19 @@ def test_a_budget_nothing_fits_into_is_refused() -> None:
         build(MODALITIES, TREE, config("early", parameters=50))
 
 
-def test_an_ensemble_is_the_mean_of_its_members_whatever_they_add_to_a_group() -> None:
+def test_an_ensemble_is_the_geometric_mean_of_its_members_whatever_they_add_to_a_group() -> None:
     torch.manual_seed(0)
     ensemble = build(MODALITIES, TREE, config("late"), 3).eval()
     given = inputs(6)
-    each = [output.logits for output in ensemble.each(*given)]
     softmax = TreeArrays(TREE).sibling_log_softmax
-    expected = torch.stack([softmax(logits) for logits in each]).mean(dim=0)
-    torch.testing.assert_close(ensemble(*given).logits, expected)
-    assert len({logits[0, 0].item() for logits in each}) == 3
+    each = [softmax(output.logits) for output in ensemble.each(*given)]
+    assert len({conditional[0, 0].item() for conditional in each}) == 3
+    expected = softmax(torch.stack(each).mean(dim=0))
+    torch.testing.assert_close(softmax(ensemble(*given).logits), expected)
     with torch.no_grad():
         # The same number on a whole group of siblings changes no member's answer, so not the ensemble's.
         ensemble.members[0].head.linear.bias[TREE.level_slices[0]] += 100
-    torch.testing.assert_close(ensemble(*given).logits, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(softmax(ensemble(*given).logits), expected, atol=1e-4, rtol=1e-4)
     assert members_of(ensemble) == list(ensemble.members)
 
 
