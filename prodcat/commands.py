@@ -23,10 +23,11 @@ from prodcat.distributed import ClusterConfig, cluster
 from prodcat.encoders.distributed import EmbedConfig, embed
 from prodcat.evaluating import EvaluateConfig, evaluate, open_or_ingest, summary_lines
 from prodcat.explaining import explain_product, image_bytes
-from prodcat.fitting import FitConfig, fit
+from prodcat.fitting import fit
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify
+from prodcat.profile import FitConfig
 from prodcat.run_folder import open_run
 from prodcat.taxonomy import Taxonomy
 from prodcat.tuning import TuneConfig, tune

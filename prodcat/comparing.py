@@ -19,9 +19,10 @@ from prodcat.config import Config
 from prodcat.distributed import ClusterConfig
 from prodcat.errors import ConfigError, FeedError
 from prodcat.evaluation.comparison import Compared, comparison, markdown
-from prodcat.fitting import FitConfig, Prepared, objective_of, prepare
+from prodcat.fitting import Prepared, objective_of, prepare
 from prodcat.model.fusion import Kind
 from prodcat.model.fusions.registry import build, parameters
+from prodcat.profile import FitConfig
 from prodcat.run_folder import Progress, open_run
 from prodcat.training.search import FusionInputs, Job, train_each
 

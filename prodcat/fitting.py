@@ -12,40 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from prodcat import __version__
 from prodcat.calibrating import StageLogits, calibrate, check_enough
-from prodcat.catalog.chunks import IngestConfig
 from prodcat.catalog.distributed import ingest
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.store import Catalog
-from prodcat.config import Config
-from prodcat.decoding import HierarchyConfig
-from prodcat.distributed import ClusterConfig
-from prodcat.encoders.distributed import EmbedConfig, embed
+from prodcat.encoders.distributed import embed
 from prodcat.encoders.encoder import EncoderConfig, load, obtain
 from prodcat.errors import TrainingError
-from prodcat.evaluation.scoring import ScoringConfig
 from prodcat.labelled import Labelled, Vectors, labelled
 from prodcat.model.losses import LossConfig, Objective, column_counts
 from prodcat.overlay import Overlay, read_overlay
-from prodcat.prediction.backoff import BackoffConfig
 from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle
-from prodcat.prediction.calibration import CalibrationConfig
 from prodcat.prediction.cascade import CascadeSettings
-from prodcat.prediction.conformal import ConformalConfig
-from prodcat.prediction.distributed import ClassifyConfig
-from prodcat.prediction.gate import GateConfig
 from prodcat.prediction.multimodal_stage import STAGE_ONE_VECTOR, ModalitySettings, MultimodalStageSettings, encoder_towers, fused_logits
 from prodcat.prediction.text_stage import TextStage
+from prodcat.profile import FitConfig
 from prodcat.run_folder import Progress, Steps, note_run
 from prodcat.taxonomy import HeadLayout, Taxonomy, labelled_stops
-from prodcat.training.distributed import ScalingConfig, train_encoder
 from prodcat.training.distributed import fit as fit_on_ray
+from prodcat.training.distributed import train_encoder
 from prodcat.training.encoders import EncoderTraining
 from prodcat.training.fusion_stage import (
-    FusionStageConfig,
     FusionStageTask,
     fusion_rows,
     join_members,
@@ -54,35 +43,7 @@ from prodcat.training.fusion_stage import (
     write_stage_two,
 )
 from prodcat.training.in_memory import FusionData
-from prodcat.training.text_stage import TextStageConfig, export, text_rows, text_task
-
-
-class FitConfig(Config):
-    """A profile: everything `prodcat fit` may be told. Each part's own config says what its keys mean."""
-
-    seed: int = Field(0, description="split, initial weights, batches, bootstrap")
-    cluster: ClusterConfig = ClusterConfig()
-    ingest: IngestConfig = IngestConfig()
-    stage_one_encoder: EncoderConfig
-    stage_one_pretraining: EncoderTraining | None = Field(EncoderTraining(), description="null: fine-tuned from where it starts")
-    stage_one: TextStageConfig = TextStageConfig()
-    encoders: dict[str, EncoderConfig] = Field(min_length=1, description="encoders of stage two, by name")
-    pretraining: dict[str, EncoderTraining | None] = Field(
-        {}, description="how an encoder that starts from scratch is trained, by the same names; null: not at all"
-    )
-    adaptation: dict[str, EncoderTraining | None] = Field(
-        {}, description="how an encoder that comes with trained weights is adapted to the catalog, by the same names; absent or null: used as it is"
-    )
-    embed: EmbedConfig = EmbedConfig()
-    stage_two: FusionStageConfig = FusionStageConfig()
-    hierarchy: HierarchyConfig = HierarchyConfig()
-    calibration: CalibrationConfig = CalibrationConfig()
-    gate: GateConfig = GateConfig()
-    backoff: BackoffConfig = BackoffConfig()
-    conformal: ConformalConfig = ConformalConfig()
-    scaling: ScalingConfig = ScalingConfig()
-    classify: ClassifyConfig = Field(ClassifyConfig(), description="how the finished bundle is run over the test split")
-    evaluate: ScoringConfig = Field(ScoringConfig(), description="what the report on the test split scores and shows")
+from prodcat.training.text_stage import export, text_rows, text_task
 
 
 @dataclass(frozen=True)

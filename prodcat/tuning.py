@@ -10,8 +10,9 @@ import yaml
 from pydantic import Field
 
 from prodcat.distributed import ClusterConfig
-from prodcat.fitting import FitConfig, fit, objective_of, prepare
+from prodcat.fitting import fit, objective_of, prepare
 from prodcat.prediction.bundle import Bundle
+from prodcat.profile import FitConfig
 from prodcat.run_folder import Progress, open_run
 from prodcat.training.search import FusionInputs, SearchConfig, search
 from prodcat.training.trials import Record, Trial, best, with_values

@@ -16,10 +16,11 @@ from prodcat.config import load
 from prodcat.contracts import Product, products_of
 from prodcat.errors import FeedError, TrainingError
 from prodcat.evaluating import EvaluateConfig, evaluate
-from prodcat.fitting import FitConfig, fit
+from prodcat.fitting import fit
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.cascade import Answer, Unreadable
 from prodcat.prediction.distributed import ClassifyConfig, classify, prediction_row
+from prodcat.profile import FitConfig
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,10 @@ from prodcat.cli import app
 from prodcat.config import load
 from prodcat.contracts import products_of
 from prodcat.errors import TrainingError
-from prodcat.fitting import FitConfig, fit, prepare
+from prodcat.fitting import fit, prepare
 from prodcat.model.fusion import FusionConfig
 from prodcat.prediction.bundle import Bundle
+from prodcat.profile import FitConfig
 from prodcat.run_folder import open_run
 from prodcat.taxonomy import Taxonomy
 from prodcat.training.distributed import ScalingConfig
