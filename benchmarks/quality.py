@@ -42,7 +42,8 @@ def main() -> None:
         [a.feed], a.out, config=a.config, sets=a.sets, mapping=None, taxonomy=None, say=lambda line: print(line, file=sys.stderr, flush=True)
     )
     metrics = json.loads((a.out / "report" / "metrics.json").read_text())
-    rows = [row(name, part) for name, part in metrics["probes"].items()] + [row("baseline: " + metrics["baseline"]["name"], metrics["baseline"])]
+    rows = [row(name, part) for name, part in metrics["probes"].items()]
+    rows += [row("baseline: " + part["name"], part) for part in (metrics["masked_baseline"], metrics["baseline"])]
     result = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, python {platform.python_version()}",

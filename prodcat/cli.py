@@ -23,16 +23,24 @@ app = typer.Typer(
 # Arguments that several commands share.
 Sources = Annotated[list[str], typer.Argument(help="feeds (Parquet, CSV, JSON, JSON lines), folders of feeds, URIs, or one catalog folder")]
 BundleFolder = Annotated[Path, typer.Argument(help="bundle folder, as `fit` writes it to OUT/bundle")]
+RunFolder = Annotated[Path, typer.Argument(help="folder that `fit` wrote to: what it left is gone on from")]
 Out = Annotated[Path, typer.Option("--out", help="folder to write to")]
 ConfigFile = Annotated[str | None, typer.Option("--config", help="YAML file (for fit: or the name of a shipped profile, offline or hub)")]
 Sets = Annotated[list[str], typer.Option("--set", help="key=value over the configuration, dotted keys; may be repeated")]
 Mapping = Annotated[str | None, typer.Option("--mapping", help="YAML file: which column is which field; default: FEED.mapping.yaml beside each feed")]
 TaxonomyFile = Annotated[str | None, typer.Option("--taxonomy", help="category tree: .json of prodcat, or lines 'A > B > C'")]
+Features = Annotated[Path | None, typer.Option("--features", help="folder of feature sets; default: RUN/features")]
 AsJson = Annotated[bool, typer.Option("--json", help="print the summary as one line of JSON on standard output")]
 
 
-def _run(work: Callable[[Callable[[str], None]], dict[str, Any]], as_json: bool) -> None:
-    """Progress to standard error, the summary alone to standard output, a ProdcatError as one line and exit status 1."""
+def _run(
+    work: Callable[[Callable[[str], None]], dict[str, Any]], as_json: bool, readable: Callable[[dict[str, Any]], list[str]] | None = None
+) -> None:
+    """Progress to standard error, the summary alone to standard output, a ProdcatError as one line and exit status 1.
+
+    Args:
+        readable: the summary as lines; None: one line an entry.
+    """
     started = time.perf_counter()
 
     def say(line: str) -> None:
@@ -48,8 +56,12 @@ def _run(work: Callable[[Callable[[str], None]], dict[str, Any]], as_json: bool)
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
         return
-    for name, value in summary.items():
-        print(f"{name}: {json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value}")
+    for line in (readable or _entries)(summary):
+        print(line)
+
+
+def _entries(summary: dict[str, Any]) -> list[str]:
+    return [f"{name}: {json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value}" for name, value in summary.items()]
 
 
 @app.callback(invoke_without_command=True)
@@ -96,6 +108,10 @@ def fit(
     taxonomy: TaxonomyFile = None,
     config: ConfigFile = None,
     sets: Sets = [],  # noqa: B006 - typer copies it
+    labels: Annotated[Path | None, typer.Option("--labels", help="CSV key,path,decision of reviewed labels, as `audit` writes it")] = None,
+    change_test_labels: Annotated[
+        bool, typer.Option("--change-test-labels", help="let --labels change test products too; the report says so")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Split, embed, train both stages, calibrate, choose the gate, write OUT/bundle and OUT/report. Goes on where a run was broken off.
@@ -104,7 +120,50 @@ def fit(
     """
     from prodcat.commands import run_fit
 
-    _run(lambda say: run_fit(sources, out, config=config, sets=sets, mapping=mapping, taxonomy=taxonomy, say=say), as_json)
+    _run(
+        lambda say: run_fit(
+            sources,
+            out,
+            config=config,
+            sets=sets,
+            mapping=mapping,
+            taxonomy=taxonomy,
+            say=say,
+            labels=labels,
+            change_test_labels=change_test_labels,
+        ),
+        as_json,
+    )
+
+
+@app.command()
+def tune(
+    run: RunFolder,
+    config: ConfigFile = None,
+    sets: Sets = [],  # noqa: B006 - typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """Search stage two's settings on a run's validation split; the best become RUN/bundle. Goes on after the trials that are finished.
+
+    Budget: --set trials=40, --set minutes=30 or both.
+    """
+    from prodcat.commands import run_tune
+
+    _run(lambda say: run_tune(run, config=config, sets=sets, say=say), as_json)
+
+
+@app.command()
+def compare(
+    run: RunFolder,
+    out: Out,
+    config: ConfigFile = None,
+    sets: Sets = [],  # noqa: B006 - typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """Early, late and attention fusion over text, image, both and CLIP, on a run's test split: OUT/comparison.md and .json."""
+    from prodcat.commands import run_compare
+
+    _run(lambda say: run_compare(run, out, config=config, sets=sets, say=say), as_json)
 
 
 @app.command()
@@ -115,12 +174,15 @@ def evaluate(
     mapping: Mapping = None,
     config: ConfigFile = None,
     sets: Sets = [],  # noqa: B006 - typer copies it
+    probes: Annotated[
+        list[str], typer.Option("--probe", help="what is hidden in turn: title, image, masked-title, masked-title+image; default: all four")
+    ] = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Score a bundle on labelled products it has not seen: OUT/report.html and OUT/metrics.json."""
     from prodcat.commands import run_evaluate
 
-    _run(lambda say: run_evaluate(bundle, sources, out, config=config, sets=sets, mapping=mapping, say=say), as_json)
+    _run(lambda say: run_evaluate(bundle, sources, out, config=config, sets=sets, mapping=mapping, say=say, probes=probes), as_json)
 
 
 @app.command()
@@ -137,6 +199,54 @@ def classify(
     from prodcat.commands import run_classify
 
     _run(lambda say: run_classify(bundle, sources, out, config=config, sets=sets, mapping=mapping, say=say), as_json)
+
+
+@app.command()
+def audit(
+    place: Annotated[Path, typer.Argument(help="run folder of `fit`, or a catalog folder", metavar="CATALOG_OR_RUN")],
+    out: Out,
+    features: Features = None,
+    config: ConfigFile = None,
+    sets: Sets = [],  # noqa: B006 - typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """Find labels that are likely wrong: OUT/issues.csv to review, OUT/overlay.csv for `fit --labels` once decisions are filled in."""
+    from prodcat.commands import run_audit
+
+    _run(lambda say: run_audit(place, out, features=features, config=config, sets=sets, say=say), as_json)
+
+
+@app.command()
+def explain(
+    bundle: BundleFolder,
+    title: Annotated[str | None, typer.Option(help="the product's title")] = None,
+    image: Annotated[Path | None, typer.Option(help="image file")] = None,
+    description: Annotated[str | None, typer.Option(help="its description")] = None,
+    brand: Annotated[str | None, typer.Option(help="its brand")] = None,
+    catalog: Annotated[Path | None, typer.Option(help="run folder of `fit`, or a catalog folder: shows the nearest training products")] = None,
+    features: Features = None,
+    neighbours: Annotated[int, typer.Option(min=1, help="training products to show")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Why a product is answered as it is: what each input did, what the mask kept out, which training products are like it."""
+    from prodcat.commands import run_explain
+    from prodcat.prediction.explain import explanation_lines
+
+    _run(
+        lambda say: run_explain(
+            bundle,
+            title=title,
+            description=description,
+            brand=brand,
+            image=image,
+            catalog=catalog,
+            features=features,
+            neighbours=neighbours,
+            say=say,
+        ),
+        as_json,
+        explanation_lines,
+    )
 
 
 @app.command()

@@ -9,19 +9,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from prodcat.auditing import AuditConfig, audit
+from prodcat.auditing import summary_lines as audit_lines
 from prodcat.catalog.chunks import IngestConfig
 from prodcat.catalog.distributed import ingest
 from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.mapping import FeedMapping, read_mapping
 from prodcat.catalog.store import Catalog
-from prodcat.config import Config, load
+from prodcat.comparing import CompareConfig, compare
+from prodcat.config import Config, load, validate
+from prodcat.contracts import Product
 from prodcat.distributed import ClusterConfig, cluster
 from prodcat.encoders.distributed import EmbedConfig, embed
 from prodcat.evaluating import EvaluateConfig, evaluate, open_or_ingest, summary_lines
-from prodcat.fitting import FitConfig, fit
+from prodcat.explaining import explain_product, image_bytes
+from prodcat.fitting import fit
+from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify
+from prodcat.profile import FitConfig
+from prodcat.run_folder import open_run
 from prodcat.taxonomy import Taxonomy
+from prodcat.tuning import TuneConfig, tune
 
 Say = Callable[[str], None]
 
@@ -88,23 +97,73 @@ def run_fit(
     mapping: str | None,
     taxonomy: str | None,
     say: Say,
+    labels: Path | None = None,
+    change_test_labels: bool = False,
 ) -> dict[str, Any]:
-    """Fit a bundle and evaluate it on its own test split."""
+    """Fit a bundle and evaluate it on its own test split. labels: reviewed labels, as the audit writes them and a person decides (overlay.py)."""
     started = time.perf_counter()
     profile = config or default_profile()
     settings = load(FitConfig, profile, sets)
     say(f"profile: {profile}")
     with cluster(settings.cluster):
-        bundle = fit(sources, out, settings, mapping=_mapping(mapping), taxonomy=_taxonomy(taxonomy), on_progress=say)
-        own = out / "catalog"
-        catalog = [str(own)] if own.exists() else list(sources)
-        judged = evaluate(
-            bundle.folder,
-            catalog,
-            out / "report",
-            EvaluateConfig(seed=settings.seed, classify=settings.classify, ingest=settings.ingest),
+        bundle = fit(
+            sources,
+            out,
+            settings,
+            mapping=_mapping(mapping),
+            taxonomy=_taxonomy(taxonomy),
+            labels=labels,
+            change_test_labels=change_test_labels,
             on_progress=say,
         )
+        catalog = open_run(out, FitConfig)[0]
+        overlay = read_overlay(labels, Catalog.open(catalog), bundle.tree, change_test=change_test_labels) if labels else Overlay()
+        summary = _judged(bundle, out, settings, say, overlay)
+    return {**summary, "seconds": round(time.perf_counter() - started, 1)}
+
+
+def run_tune(run: Path, *, config: str | None, sets: Sequence[str], say: Say) -> dict[str, Any]:
+    """Search stage two's settings on a run's validation split, fit the best, evaluate it on the run's own test split."""
+    started = time.perf_counter()
+    settings = load(TuneConfig, config, sets)
+    _, profile = open_run(run, FitConfig)
+    with cluster(settings.cluster):
+        tuned = tune(run, settings, on_progress=say)
+        summary = _judged(tuned.bundle, run, profile, say, Overlay())
+    return {
+        **summary,
+        "best": asdict(tuned.best),
+        "trials": len(tuned.trials),
+        "profile": str(tuned.profile),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def run_compare(run: Path, out: Path, *, config: str | None, sets: Sequence[str], say: Say) -> dict[str, Any]:
+    settings = load(CompareConfig, config, sets)
+    open_run(run, FitConfig)
+    with cluster(settings.cluster):
+        compared = compare(run, out, settings, on_progress=say)
+    for line in compared.table.read_text(encoding="utf-8").splitlines():
+        say(line)
+    return {
+        "table": str(compared.table),
+        "figures": str(compared.figures),
+        "models": len(compared.found["rows"]),
+        "products": compared.found["products"],
+    }
+
+
+def _judged(bundle: Bundle, out: Path, settings: FitConfig, say: Say, overlay: Overlay) -> dict[str, Any]:
+    """A run's bundle on the run's own test split, in OUT/report."""
+    judged = evaluate(
+        bundle.folder,
+        [str(open_run(out, FitConfig)[0])],
+        out / "report",
+        EvaluateConfig(seed=settings.seed, classify=settings.classify, ingest=settings.ingest, **settings.evaluate.model_dump()),
+        overlay=overlay,
+        on_progress=say,
+    )
     for line in summary_lines(judged.metrics):
         say(line)
     return {
@@ -112,14 +171,24 @@ def run_fit(
         "version": bundle.version,
         "report": str(judged.report),
         "hierarchical": judged.metrics["hierarchical"],
-        "seconds": round(time.perf_counter() - started, 1),
     }
 
 
 def run_evaluate(
-    bundle: Path, sources: Sequence[str], out: Path, *, config: str | None, sets: Sequence[str], mapping: str | None, say: Say
+    bundle: Path,
+    sources: Sequence[str],
+    out: Path,
+    *,
+    config: str | None,
+    sets: Sequence[str],
+    mapping: str | None,
+    say: Say,
+    probes: Sequence[str] = (),
 ) -> dict[str, Any]:
+    """probes: in place of the configuration's, if any are named."""
     settings = load(EvaluateConfig, config, sets)
+    if probes:
+        settings = validate(EvaluateConfig, {**settings.model_dump(), "probes": list(probes)}, "--probe")
     # Before Ray is started: a damaged bundle is said at once.
     Bundle.open(bundle)
     with cluster(settings.cluster):
@@ -147,6 +216,34 @@ def run_classify(
         "rejected_at_ingestion": catalog.rejected().num_rows,
         "seconds": round(time.perf_counter() - started, 1),
     }
+
+
+def run_audit(place: Path, out: Path, *, features: Path | None, config: str | None, sets: Sequence[str], say: Say) -> dict[str, Any]:
+    """place: a run folder of `fit`, or a catalog folder. Needs no cluster."""
+    done = audit(place, out, load(AuditConfig, config, sets), features=features, on_progress=say)
+    for line in audit_lines(done.summary):
+        say(line)
+    files = {"issues": out / "issues.csv", "overlay": out / "overlay.csv"}
+    return {name: str(file) for name, file in files.items()} | {f"{name}_found": done.summary[name] for name in ("issues", "kinds", "splits")}
+
+
+def run_explain(
+    bundle: Path,
+    *,
+    title: str | None,
+    description: str | None,
+    brand: str | None,
+    image: Path | None,
+    catalog: Path | None,
+    features: Path | None,
+    neighbours: int,
+    say: Say,
+) -> dict[str, Any]:
+    """Why one product is answered as it is. Needs no cluster."""
+    data = image_bytes(image) if image is not None else None
+    product = Product("explain", "product", title=title, description=description, brand=brand, image=data)
+    found = explain_product(Bundle.open(bundle), product, catalog=catalog, features=features, neighbours=neighbours, on_progress=say)
+    return found.as_json()
 
 
 def _mapping(path: str | None) -> FeedMapping | None:

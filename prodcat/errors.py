@@ -6,6 +6,7 @@ ProdcatError
  +-- TaxonomyError    a category tree that cannot be: empty names, two ids for one path, an unknown path
  +-- ImageError       bytes that are no usable image; `reason` is a short code, the same in tables and HTTP answers
  +-- FeedError        a feed, file or catalog folder that cannot be read at all (a bad row is no error: it is rejected into a table)
+ +-- OverlayError     a file of reviewed labels that does not fit its catalog
  +-- EncoderError     weights that cannot be had, loaded or trusted
  +-- TrainingError    a training set that cannot be trained on
  +-- BundleError      a bundle that is incomplete, changed, or made with other encoders
@@ -44,6 +45,10 @@ class ImageError(ProdcatError):
 
 class FeedError(ProdcatError):
     """A feed or catalog folder that cannot be read at all."""
+
+
+class OverlayError(ProdcatError):
+    """A file of reviewed labels that does not fit its catalog."""
 
 
 class EncoderError(ProdcatError):

@@ -21,32 +21,31 @@ from prodcat.catalog.chunks import IngestConfig
 from prodcat.catalog.distributed import ingest
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.store import Catalog
-from prodcat.config import Config
 from prodcat.distributed import ClusterConfig
 from prodcat.errors import FeedError
-from prodcat.evaluation.answers import TRUTH
-from prodcat.evaluation.baseline import BaselineConfig, baseline_scores
+from prodcat.evaluation.answers import TRUTH, paths_of
+from prodcat.evaluation.baseline import baseline_scores
 from prodcat.evaluation.compose import evaluate as compose
+from prodcat.evaluation.masking import CategoryMask
 from prodcat.evaluation.mistakes import ErrorExample, worst_errors
-from prodcat.evaluation.probes import FULL, PROBES, hide
+from prodcat.evaluation.probes import FULL, MASKED_TITLE, hide
 from prodcat.evaluation.report import GALLERY, write_report
+from prodcat.evaluation.scoring import ScoringConfig, small_leaves
+from prodcat.overlay import Overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify
 
 Progress = Callable[[str], None]
+NO_OVERLAY = Overlay()
 
 
-class EvaluateConfig(Config):
+class EvaluateConfig(ScoringConfig):
     """How a bundle is evaluated. Nothing here changes an answer."""
 
     seed: int = Field(0, description="of the bootstrap and the baseline's solver")
     cluster: ClusterConfig = ClusterConfig()
     ingest: IngestConfig = IngestConfig()
     classify: ClassifyConfig = ClassifyConfig()
-    probes: tuple[str, ...] = Field(("title", "image"), description="what is hidden in turn, beside the full input")
-    baseline: BaselineConfig | None = Field(
-        BaselineConfig(), description="TF-IDF and linear SVM, trained on the same training products; null for none"
-    )
 
 
 @dataclass(frozen=True)
@@ -75,20 +74,22 @@ def evaluate(
     config: EvaluateConfig,
     *,
     mapping: FeedMapping | None = None,
+    overlay: Overlay = NO_OVERLAY,
     on_progress: Progress = print,
 ) -> Evaluation:
     """Write OUT/metrics.json, OUT/report.html and the answers behind them. Assumes a cluster is joined.
 
     Args:
         sources: a catalog folder, or feeds.
+        overlay: the reviewed labels that the bundle was fitted with; the baseline learns from the same.
 
     Raises:
-        FeedError: no labelled product is left that the bundle has not seen.
+        FeedError: no labelled product is left that the bundle has not seen, or none of a leaf that is large enough.
     """
     bundle_folder, out = bundle_folder.absolute(), out.absolute()
     bundle = Bundle.open(bundle_folder)
     catalog = open_or_ingest(sources, out / "catalog", config.ingest, mapping, on_progress)
-    everything = _joined(catalog)
+    everything = overlay.over(_joined(catalog))
     unseen, related = _unseen(bundle, everything)
     labelled = pc.is_valid(everything["path"])
     truth = everything.filter(pc.and_(pa.array(unseen), labelled))
@@ -97,11 +98,21 @@ def evaluate(
             f"{catalog.path}: nothing to score: of {everything.num_rows:,} products {int((~unseen).sum()):,} were seen in training, "
             f"and none of the others has a label; give a catalog with labelled products the bundle does not know"
         )
+    small = small_leaves(paths_of(everything["path"]), bundle.tree, config.min_leaf_products)
+    of_small = small.among(paths_of(truth["path"]))
+    truth = truth.filter(pa.array(~of_small))
+    if truth.num_rows == 0:
+        raise FeedError(
+            f"{catalog.path}: nothing to score: all {len(of_small):,} labelled products that the bundle has not seen are of leaves with fewer than "
+            f"{small.min_products} products; lower min_leaf_products"
+        )
     on_progress(f"scoring {truth.num_rows:,} labelled products the bundle has not seen")
+    mask = CategoryMask(bundle.tree)
+    truth = truth.append_column("has_masked_title", pa.array([mask(title) is not None for title in truth["title"].to_pylist()], pa.bool_()))
     answers = out / "answers"
     # Answers of an earlier run are of another bundle or another code.
     rmtree(answers, ignore_errors=True)
-    views = {FULL: partial(hide, probe=FULL), **{name: partial(hide, probe=name) for name in config.probes if name in PROBES}}
+    views = {name: partial(hide, probe=name, mask=mask) for name in (FULL, *config.probes)}
     classified = classify(
         catalog.product_files(), bundle_folder, answers, config.classify, keys=truth["key"].to_pylist(), views=views, on_progress=on_progress
     )
@@ -117,13 +128,16 @@ def evaluate(
         scored,
         bundle.tree,
         gate={"threshold": bundle.settings.gate.threshold, "validation_products": bundle.settings.gate.validation_products, "curve": curve},
-        baseline=_baseline(config, bundle, everything, unseen, truth, on_progress),
+        baseline=_baseline(config, bundle, everything, truth, None, on_progress),
+        masked_baseline=_baseline(config, bundle, everything, truth, mask, on_progress) if MASKED_TITLE in config.probes else None,
         probes={name: classified.answers(name) for name in config.probes},
         seed=config.seed,
     )
     metrics["unlabelled"] = int(pc.sum(pc.and_(pa.array(unseen), pc.invert(labelled))).as_py() or 0)
     metrics["unreadable"] = unreadable
     metrics["left_out"] = {"seen": int((~unseen).sum()) - related, "near_duplicates_of_seen": related}
+    metrics["small_leaves"] = {"min_products": small.min_products, "leaves": len(small.paths), "products": int(of_small.sum())}
+    metrics["labels"] = overlay.counts()
     metrics["catalog"] = {"digest": catalog.digest, "path": str(catalog.path), "products": everything.num_rows}
     metrics["trained_on"] = bundle.manifest.training.get("products")
     report = write_report(metrics, out, errors=_examples(catalog, predictions, scored, bundle), title=f"prodcat: bundle {bundle.version}")
@@ -142,12 +156,12 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
     for name, probe in metrics["probes"].items():
         if probe["products"]:
             lines.append(f"  {name}: hierarchical F1 {probe['hierarchical']['f1']:.4f} on {probe['products']:,} products")
-    baseline = metrics["baseline"]
-    lines.append(
-        f"  baseline: {baseline['absent']}"
-        if "absent" in baseline
-        else f"  baseline, {baseline['name']}: hierarchical F1 {baseline['hierarchical']['f1']:.4f}"
-    )
+    for baseline in (metrics["baseline"], metrics["masked_baseline"]):
+        lines.append(
+            f"  baseline: {baseline['absent']}"
+            if "absent" in baseline
+            else f"  baseline, {baseline['name']}: hierarchical F1 {baseline['hierarchical']['f1']:.4f}"
+        )
     return lines
 
 
@@ -177,7 +191,7 @@ def _unseen(bundle: Bundle, products: pa.Table) -> tuple[np.ndarray, int]:
 
 
 def _baseline(
-    config: EvaluateConfig, bundle: Bundle, everything: pa.Table, unseen: np.ndarray, truth: pa.Table, on_progress: Progress
+    config: EvaluateConfig, bundle: Bundle, everything: pa.Table, truth: pa.Table, mask: CategoryMask | None, on_progress: Progress
 ) -> dict[str, Any] | None:
     if config.baseline is None:
         return None
@@ -185,8 +199,8 @@ def _baseline(
     train = everything.filter(pc.and_(pc.and_(pa.array(seen), pc.equal(everything["split"], "train")), pc.is_valid(everything["path"])))
     if train.num_rows == 0:
         return {"absent": "this catalog holds none of the products the bundle was trained on, so there is nothing to train a baseline on"}
-    on_progress(f"baseline: TF-IDF and linear SVM on {train.num_rows:,} titles")
-    return baseline_scores(train, truth, bundle.tree, config=config.baseline, seed=config.seed)
+    on_progress(f"baseline: TF-IDF and linear SVM on {train.num_rows:,} {'titles' if mask is None else 'masked titles'}")
+    return baseline_scores(train, truth, bundle.tree, config=config.baseline, seed=config.seed, mask=mask)
 
 
 def _examples(catalog: Catalog, predictions: pa.Table, truth: pa.Table, bundle: Bundle) -> list[ErrorExample]:

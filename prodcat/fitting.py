@@ -2,143 +2,115 @@
 
     catalog -> encoders -> features -> stage one, stage two -> calibration, gate -> bundle
 
-A run folder holds one folder a step and steps.json, which says for what inputs each was made; a run that was broken off goes on where it stopped.
+A run folder holds one folder a step; a run that was broken off goes on where it stopped (run_folder.py). `tune` and `compare` go on from `prepare`.
 """
 
-import hashlib
-import json
 import shutil
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from prodcat import __version__
 from prodcat.calibrating import StageLogits, calibrate, check_enough
-from prodcat.catalog.chunks import IngestConfig
 from prodcat.catalog.distributed import ingest
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.store import Catalog
-from prodcat.config import Config
-from prodcat.decoding import HierarchyConfig
-from prodcat.distributed import ClusterConfig
-from prodcat.encoders.distributed import EmbedConfig, embed
+from prodcat.encoders.distributed import embed
 from prodcat.encoders.encoder import EncoderConfig, load, obtain
 from prodcat.errors import TrainingError
 from prodcat.labelled import Labelled, Vectors, labelled
-from prodcat.model.fusion import Modality
 from prodcat.model.losses import LossConfig, Objective, column_counts
-from prodcat.prediction.backoff import BackoffConfig
+from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle
-from prodcat.prediction.calibration import CalibrationConfig
 from prodcat.prediction.cascade import CascadeSettings
-from prodcat.prediction.conformal import ConformalConfig
-from prodcat.prediction.distributed import ClassifyConfig
-from prodcat.prediction.gate import GateConfig
 from prodcat.prediction.multimodal_stage import STAGE_ONE_VECTOR, ModalitySettings, MultimodalStageSettings, encoder_towers, fused_logits
 from prodcat.prediction.text_stage import TextStage
+from prodcat.profile import FitConfig
+from prodcat.run_folder import Progress, Steps, note_run
 from prodcat.taxonomy import HeadLayout, Taxonomy, labelled_stops
-from prodcat.training.distributed import ScalingConfig, train_encoder
 from prodcat.training.distributed import fit as fit_on_ray
+from prodcat.training.distributed import train_encoder
 from prodcat.training.encoders import EncoderTraining
-from prodcat.training.fusion_stage import FusionStageConfig, FusionStageTask, fusion_rows, statistics, trained_fusion, write_stage_two
-from prodcat.training.text_stage import TextStageConfig, export, text_rows, text_task
-
-Progress = Callable[[str], None]
-
-
-class FitConfig(Config):
-    """A profile: everything `prodcat fit` may be told. Each part's own config says what its keys mean."""
-
-    seed: int = Field(0, description="split, initial weights, batches, bootstrap")
-    cluster: ClusterConfig = ClusterConfig()
-    ingest: IngestConfig = IngestConfig()
-    stage_one_encoder: EncoderConfig
-    stage_one_pretraining: EncoderTraining | None = Field(EncoderTraining(), description="null: fine-tuned from where it starts")
-    stage_one: TextStageConfig = TextStageConfig()
-    encoders: dict[str, EncoderConfig] = Field(min_length=1, description="encoders of stage two, by name")
-    pretraining: dict[str, EncoderTraining | None] = Field(
-        {}, description="how an encoder that starts from scratch is trained, by the same names; null: not at all"
-    )
-    adaptation: dict[str, EncoderTraining | None] = Field(
-        {}, description="how an encoder that comes with trained weights is adapted to the catalog, by the same names; absent or null: used as it is"
-    )
-    embed: EmbedConfig = EmbedConfig()
-    stage_two: FusionStageConfig = FusionStageConfig()
-    hierarchy: HierarchyConfig = HierarchyConfig()
-    calibration: CalibrationConfig = CalibrationConfig()
-    gate: GateConfig = GateConfig()
-    backoff: BackoffConfig = BackoffConfig()
-    conformal: ConformalConfig = ConformalConfig()
-    scaling: ScalingConfig = ScalingConfig()
-    classify: ClassifyConfig = Field(ClassifyConfig(), description="how the finished bundle is run over the test split")
+from prodcat.training.fusion_stage import (
+    FusionStageTask,
+    fusion_rows,
+    join_members,
+    modalities_of,
+    trained_fusion,
+    write_stage_two,
+)
+from prodcat.training.in_memory import FusionData
+from prodcat.training.text_stage import export, text_rows, text_task
 
 
-class Steps:
-    """What each step of a run was made for, so that it is not made again."""
+@dataclass(frozen=True)
+class Prepared:
+    """All that comes before stage two.
 
-    def __init__(self, folder: Path, on_progress: Progress) -> None:
-        self._file, self._print = folder / "steps.json", on_progress
-        self._done: dict[str, str] = json.loads(self._file.read_text()) if self._file.exists() else {}
-        self.changed = False
+    Args:
+        parts: labelled products by split.
+        encoders: name -> folder, of the encoders that stage two reads.
+        vectors: of the modalities that stage two fuses.
+        keys: of the steps that made the above.
+    """
 
-    def run(self, name: str, inputs: Sequence[Any], result: Path, make: Callable[[], Any], *, keep: bool = False) -> str:
-        """Make `result` unless it is there for these inputs.
+    catalog: Catalog
+    layout: HeadLayout
+    overlay: Overlay
+    parts: Mapping[str, Labelled]
+    encoders: Mapping[str, Path]
+    vectors: Vectors
+    keys: tuple[str, ...]
 
-        Args:
-            inputs: strings and configs that decide the result.
-            keep: `make` goes on from what lies in `result`; else what lies there is removed first.
+    @property
+    def tree(self) -> Taxonomy:
+        return self.layout.tree
 
-        Returns:
-            The step's key, an input of the steps that read its result.
-        """
-        key = hashlib.sha256("\n".join(x.model_dump_json() if isinstance(x, Config) else str(x) for x in (name, *inputs)).encode()).hexdigest()[:16]
-        if self._done.get(name) == key and result.exists():
-            self._print(f"{name}: done before")
-            return key
-        # A half-made result of the same inputs is gone on from; one of other inputs is not.
-        if result.exists() and not (keep or self._done.get(f"{name} begun") == key):
-            shutil.rmtree(result)
-        self._note(f"{name} begun", key)
-        started = time.perf_counter()
-        self._print(f"{name} ...")
-        make()
-        self._note(name, key)
-        self._print(f"{name}: {time.perf_counter() - started:.0f} s")
-        return key
-
-    def _note(self, name: str, key: str) -> None:
-        self._done[name] = key
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(json.dumps(self._done, indent=1) + "\n")
+    def data(self, split: str) -> FusionData:
+        """Labelled products of a split as stage two reads them."""
+        return FusionData(*self.vectors.of(self.parts[split]), self.layout.end_targets(self.parts[split].targets))
 
 
-def fit(
+def prepare(
     sources: Sequence[str],
     out: Path,
     config: FitConfig,
     *,
     mapping: FeedMapping | None = None,
     taxonomy: Taxonomy | None = None,
+    labels: Path | None = None,
+    change_test_labels: bool = False,
     on_progress: Progress = print,
-) -> Bundle:
-    """Feeds or one catalog folder -> OUT/bundle. Assumes a cluster is joined.
+) -> Prepared:
+    """Feeds or one catalog folder -> catalog, encoders, features, stage one in OUT. Assumes a cluster is joined.
+
+    Args:
+        labels: reviewed labels to lay over the catalog's (overlay.py); what they change of train and validation is trained anew.
+        change_test_labels: they may change test products too; training does not see it.
 
     Raises:
+        OverlayError: reviewed labels that do not fit the catalog.
         TrainingError: the catalog has no labelled product in train or in validation.
+        ConfigError: stage_two.modalities names a feature set that there is not.
     """
+    modalities = config.stage_two.chosen({name: encoder.family for name, encoder in config.encoders.items()})
     # Ray's workers have working folders of their own.
     out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     steps = Steps(out, on_progress)
     catalog = _catalog(sources, out, config, mapping, taxonomy, steps, on_progress)
+    note_run(out, str(catalog.path), config)
     tree = catalog.taxonomy
     if tree is None:
         raise TrainingError(f"{catalog.path}: no product has a label; map the feed's category columns to `path` (see README, Your own catalog)")
-    parts = labelled(catalog, tree, config.stage_one_encoder.fields)
+    overlay = read_overlay(labels, catalog, tree, change_test=change_test_labels) if labels else Overlay()
+    if overlay.labels:
+        on_progress(f"reviewed labels: {overlay.counts()}")
+    parts = labelled(catalog, tree, config.stage_one_encoder.fields, overlay)
+    digest = parts["train"].digest
     for split in ("train", "validation"):
         if len(parts[split]) == 0:
             raise TrainingError(f"{catalog.path}: no labelled product fell into {split}; the catalog has {catalog.summary()}; give more products")
@@ -151,6 +123,8 @@ def fit(
     )
     folders, keys = {}, {}
     for name, encoder_config in config.encoders.items():
+        if name not in modalities.values():
+            continue
         training = config.pretraining.get(name, EncoderTraining())
         folders[name], keys[name] = _encoder(
             name, encoder_config, training, config.adaptation.get(name), parts["train"], catalog, tree, out, config, steps, on_progress
@@ -167,11 +141,34 @@ def fit(
         on_progress=lambda name, done, to_do: on_progress(f"features {name}: {done:,} of {to_do:,}"),
     )
 
-    key_one = _fit_stage_one(stage_one_folder, parts, layout, out, config, steps, [catalog.digest, key_one_encoder], on_progress)
+    key_one = _fit_stage_one(stage_one_folder, parts, layout, out, config, steps, [digest, key_one_encoder], on_progress)
     vectors = Vectors(
-        features, TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads) if config.stage_two.stage_one_vector else None
+        {name: found for name, found in features.items() if name in modalities},
+        TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads) if STAGE_ONE_VECTOR in modalities else None,
     )
-    task, key_two = _fit_stage_two(vectors, parts, layout, out, config, steps, [catalog.digest, key_one, *keys.values()], on_progress)
+    return Prepared(catalog, layout, overlay, parts, folders, vectors, (digest, key_one, *keys.values()))
+
+
+def fit(
+    sources: Sequence[str],
+    out: Path,
+    config: FitConfig,
+    *,
+    mapping: FeedMapping | None = None,
+    taxonomy: Taxonomy | None = None,
+    labels: Path | None = None,
+    change_test_labels: bool = False,
+    on_progress: Progress = print,
+) -> Bundle:
+    """Feeds or one catalog folder -> OUT/bundle. Assumes a cluster is joined. Arguments and errors as in `prepare`."""
+    prepared = prepare(
+        sources, out, config, mapping=mapping, taxonomy=taxonomy, labels=labels, change_test_labels=change_test_labels, on_progress=on_progress
+    )
+    catalog, layout, overlay = prepared.catalog, prepared.layout, prepared.overlay
+    parts, folders, vectors, tree = prepared.parts, prepared.encoders, prepared.vectors, prepared.tree
+    out = out.absolute()
+    steps = Steps(out, on_progress)
+    task, key_two = _fit_stage_two(vectors, parts, layout, out, config, steps, list(prepared.keys), on_progress)
 
     def make_bundle() -> None:
         settings, figures = _cascade(task, vectors, parts["validation"], layout, out, config, on_progress)
@@ -180,6 +177,7 @@ def fit(
         stage_two = MultimodalStageSettings(
             modalities=tuple(ModalitySettings(name=m.name, encoder=places[m.name][0], tower=places[m.name][1], dim=m.dim) for m in task.modalities),
             fusion=config.stage_two.fusion,
+            members=config.stage_two.members,
             image_limits=config.ingest.pictures.limits,
         )
 
@@ -194,10 +192,12 @@ def fit(
             tree=tree,
             settings=settings,
             encoders={m.name: vectors.fingerprints[m.name] for m in task.modalities},
-            seen=[*parts["train"].keys, *parts["validation"].keys],
+            # A product whose label was dropped because a model doubted it is no fair test of a model.
+            seen=[*parts["train"].keys, *parts["validation"].keys, *overlay.dropped],
             training={
                 "prodcat": __version__,
                 "catalog": catalog.digest,
+                "labels": {name: count for name, count in (overlay.counts() or {}).items() if name != "test"},
                 "products": {split: len(part) for split, part in parts.items()},
                 "seed": config.seed,
                 "calibration": figures,
@@ -210,7 +210,7 @@ def fit(
     if (out / "bundle").exists() and not (out / "bundle" / "manifest.json").exists():
         shutil.rmtree(out / "bundle")
     trust = [config.hierarchy, config.calibration, config.gate, config.backoff, config.conformal]
-    steps.run("bundle", [catalog.digest, key_one, key_two, *trust], out / "bundle", make_bundle)
+    steps.run("bundle", [*prepared.keys, key_two, *trust], out / "bundle", make_bundle)
     return Bundle.open(out / "bundle")
 
 
@@ -278,7 +278,7 @@ def _encoder(
 
     # What is taken as it is does not depend on the catalog; asking for it again would.
     key = steps.run(
-        f"encoder {name}", [catalog.digest, encoder, pretraining or "random", adaptation or "as it is", config.seed, tree.hash], folder, make
+        f"encoder {name}", [train.digest, encoder, pretraining or "random", adaptation or "as it is", config.seed, tree.hash], folder, make
     )
     return folder / "ready", key
 
@@ -294,7 +294,7 @@ def _fit_stage_one(
     on_progress: Progress,
 ) -> str:
     folder = out / STAGE_ONE
-    objective = _objective(config, config.stage_one.loss, layout, parts["train"])
+    objective = objective_of(config, config.stage_one.loss, layout, parts["train"])
 
     def make() -> None:
         task = text_task(encoder, layout.tree, config.stage_one, objective)
@@ -325,12 +325,8 @@ def _fit_stage_two(
 ) -> tuple[FusionStageTask, str]:
     folder = out / STAGE_TWO
     vectors, present = sources.of(parts["train"])
-    modalities = tuple(
-        Modality(name, reads, vectors[name].shape[1], *statistics(vectors[name], present[:, column]))
-        for column, (name, reads) in enumerate(sources.reads.items())
-    )
-    objective = _objective(config, config.stage_two.loss, layout, parts["train"])
-    task = FusionStageTask(modalities, layout.tree, config.stage_two.fusion, objective=objective)
+    objective = objective_of(config, config.stage_two.loss, layout, parts["train"])
+    task = FusionStageTask(modalities_of(vectors, present, sources.reads), layout.tree, config.stage_two.fusion, objective=objective)
 
     def make() -> None:
         tables = {}
@@ -339,8 +335,16 @@ def _fit_stage_two(
             rows = here.any(axis=1)
             targets = layout.end_targets(parts[split].targets[rows])
             tables[split] = fusion_rows({name: values[rows] for name, values in of_split.items()}, here[rows], targets)
-        loop = config.stage_two.loop.model_copy(update={"seed": config.seed})
-        fit_on_ray(task, tables, loop=loop, scaling=config.scaling, out=folder, on_progress=on_progress)
+        members = config.stage_two.members
+        places = [folder] if members == 1 else [folder / f"member_{member}" for member in range(members)]
+        weights = []
+        for member, place in enumerate(places):
+            if members > 1:
+                on_progress(f"  member {member + 1} of {members}")
+            loop = config.stage_two.loop.model_copy(update={"seed": config.seed + member})
+            weights.append(fit_on_ray(task, tables, loop=loop, scaling=config.scaling, out=place, on_progress=on_progress))
+        if members > 1:
+            join_members(weights, folder / "model.safetensors")
 
     fingerprints = [f"{name} {fingerprint}" for name, fingerprint in sources.fingerprints.items()]
     return task, steps.run("stage two", [*inputs, *fingerprints, config.hierarchy, config.stage_two, config.scaling, config.seed], folder, make)
@@ -361,7 +365,7 @@ def _cascade(
     logits_one = np.zeros((len(validation), len(layout)), dtype=np.float32)
     logits_one[with_text] = stage_one.read([text for text in validation.texts if text is not None])[0]
     vectors, present = sources.of(validation)
-    logits_two = fused_logits(trained_fusion(task, out / STAGE_TWO / "model.safetensors"), vectors, present)
+    logits_two = fused_logits(trained_fusion(task, out / STAGE_TWO / "model.safetensors", config.stage_two.members), vectors, present)
     return calibrate(
         StageLogits(logits_one, with_text),
         StageLogits(logits_two, np.asarray(present.any(axis=1))),
@@ -377,7 +381,7 @@ def _cascade(
     )
 
 
-def _objective(config: FitConfig, loss: LossConfig, layout: HeadLayout, train: Labelled) -> Objective:
+def objective_of(config: FitConfig, loss: LossConfig, layout: HeadLayout, train: Labelled) -> Objective:
     """Raises ConfigError for a loss that does not fit the tree."""
     counts = column_counts(layout, layout.end_targets(train.targets)) if loss.balance != "none" else ()
     objective = Objective(layout.stops, config.hierarchy.decoder, loss, counts)

@@ -9,6 +9,7 @@ import numpy as np
 from prodcat.catalog.store import Catalog
 from prodcat.encoders.features import FeatureSet, read
 from prodcat.encoders.inputs import TextFields, product_text
+from prodcat.overlay import Overlay
 from prodcat.prediction.multimodal_stage import STAGE_ONE_VECTOR
 from prodcat.prediction.text_stage import TextStage
 from prodcat.taxonomy import Taxonomy
@@ -16,11 +17,16 @@ from prodcat.taxonomy import Taxonomy
 
 @dataclass(frozen=True)
 class Labelled:
-    """The products of one split, aligned: their keys, texts, label nodes at every level."""
+    """The products of one split, aligned: their keys, texts, label nodes at every level.
+
+    Args:
+        digest: of the catalog with its reviewed labels: what training on these products depends on.
+    """
 
     keys: list[str]
     texts: list[str | None]
     targets: np.ndarray  # int32 [n, D]
+    digest: str = ""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -32,18 +38,20 @@ class Labelled:
         return np.asarray(self.targets[np.arange(len(self)), depth - 1])
 
 
-def labelled(catalog: Catalog, tree: Taxonomy, fields: Sequence[TextFields]) -> dict[str, Labelled]:
-    """Labelled products by split, in the catalog's order."""
+def labelled(catalog: Catalog, tree: Taxonomy, fields: Sequence[TextFields], overlay: Overlay) -> dict[str, Labelled]:
+    """Labelled products by split, in the catalog's order, with reviewed labels laid over the catalog's."""
     products = catalog.products(["key", "title", "description", "brand", "path"])
     splits = catalog.splits()
     split_of = dict(zip(splits["key"].to_pylist(), splits["split"].to_pylist(), strict=True))
     rows: dict[str, list[tuple[str, str | None, Sequence[str]]]] = {"train": [], "validation": [], "test": []}
-    for row in products.to_pylist():
+    for row in overlay.over(products).to_pylist():
         if row["path"]:
             text = product_text(row["title"], row["description"], row["brand"], fields)
             rows[split_of[row["key"]]].append((row["key"], text, row["path"]))
     return {
-        split: Labelled([key for key, _, _ in part], [text for _, text, _ in part], tree.targets([path for _, _, path in part]))
+        split: Labelled(
+            [key for key, _, _ in part], [text for _, text, _ in part], tree.targets([path for _, _, path in part]), overlay.digest(catalog.digest)
+        )
         for split, part in rows.items()
     }
 

@@ -9,13 +9,14 @@ from typing import Any
 from prodcat.errors import ProdcatError
 
 
-def parser(job: str, *, sources: bool = True, profile: str | None = None) -> argparse.ArgumentParser:
-    """Args: sources: the job takes feeds or a catalog; profile: default of --config."""
+def parser(job: str, *, sources: bool = True, out: bool = True, profile: str | None = None) -> argparse.ArgumentParser:
+    """Args: sources: the job takes feeds or a catalog; out: it takes a folder to write to; profile: default of --config."""
     arguments = argparse.ArgumentParser(prog=f"python -m ray_jobs.{job}")
     if sources:
         arguments.add_argument("sources", nargs="+", help="feeds, folders, URIs, or one catalog folder; whole paths that every node sees")
         arguments.add_argument("--mapping", help="YAML file: which column is which field")
-    arguments.add_argument("--out", required=True, help="folder to write to: a whole path, for a job's working folder goes with the job")
+    if out:
+        arguments.add_argument("--out", required=True, help="folder to write to: a whole path, for a job's working folder goes with the job")
     arguments.add_argument("--config", default=profile, help="YAML file of this job, or a profile of ray_jobs/configs")
     arguments.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE", help="over the configuration; may be repeated")
     return arguments

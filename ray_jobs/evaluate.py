@@ -9,8 +9,9 @@ from ray_jobs.arguments import finish, parser, say
 def main() -> None:
     arguments = parser("evaluate")
     arguments.add_argument("--bundle", required=True, help="bundle folder")
+    arguments.add_argument("--probe", dest="probes", action="append", default=[], help="what is hidden in turn; may be repeated")
     a = arguments.parse_args()
-    finish(lambda: run_evaluate(Path(a.bundle), a.sources, Path(a.out), config=a.config, sets=a.sets, mapping=a.mapping, say=say))
+    finish(lambda: run_evaluate(Path(a.bundle), a.sources, Path(a.out), config=a.config, sets=a.sets, mapping=a.mapping, say=say, probes=a.probes))
 
 
 if __name__ == "__main__":

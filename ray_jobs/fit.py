@@ -9,8 +9,11 @@ from ray_jobs.arguments import finish, parser, say
 def main() -> None:
     arguments = parser("fit")
     arguments.add_argument("--taxonomy", help="category tree: .json of prodcat, or lines 'A > B > C'")
+    arguments.add_argument("--labels", type=Path, help="CSV key,path,decision of reviewed labels")
+    arguments.add_argument("--change-test-labels", action="store_true", help="let --labels change test products too; the report says so")
     a = arguments.parse_args()
-    finish(lambda: run_fit(a.sources, Path(a.out), config=a.config, sets=a.sets, mapping=a.mapping, taxonomy=a.taxonomy, say=say))
+    given = {"config": a.config, "sets": a.sets, "mapping": a.mapping, "taxonomy": a.taxonomy}
+    finish(lambda: run_fit(a.sources, Path(a.out), **given, say=say, labels=a.labels, change_test_labels=a.change_test_labels))
 
 
 if __name__ == "__main__":

@@ -144,7 +144,8 @@ def tiny_settings() -> tuple[str, ...]:
 def demo_run(ray_cluster: None, demo_feeds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a whole run of `fit` over the demo feeds: catalog, features, bundle. Treat it as read-only."""
     from prodcat.config import load
-    from prodcat.fitting import FitConfig, fit
+    from prodcat.fitting import fit
+    from prodcat.profile import FitConfig
 
     # A relative folder, as people type it, for Ray's workers have working folders of their own.
     place = tmp_path_factory.mktemp("run")

@@ -20,20 +20,29 @@ from prodcat.errors import ContractError
 
 
 @dataclass(frozen=True)
-class FeatureSet:
-    """Vectors of one tower of one encoder.
+class StoredSet:
+    """Vectors of one tower of one encoder, as they lie in a folder.
 
     Args:
-        fingerprint: the tower's.
-        rows: products in the set.
-        new_rows: of these, encoded in this run.
-        unreadable: products of this run whose image could not be decoded, and which are therefore not in the set.
+        fingerprint: the tower's; of a set that was found by its folder's name, its first 16 digits.
     """
 
     name: str
     folder: Path
     fingerprint: str
     dim: int
+
+
+@dataclass(frozen=True)
+class FeatureSet(StoredSet):
+    """A set as embedding leaves it.
+
+    Args:
+        rows: products in the set.
+        new_rows: of these, encoded in this run.
+        unreadable: products of this run whose image could not be decoded, and which are therefore not in the set.
+    """
+
     reads: Literal["text", "image"]
     rows: int
     new_rows: int
@@ -46,6 +55,25 @@ def set_folder(out: Path, name: str, fingerprint: str) -> Path:
 
 def parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.parquet"))
+
+
+def stored_sets(out: Path, products: pa.Table) -> dict[str, StoredSet]:
+    """Name -> set, of what embedding wrote to `out`. Of a name with several fingerprints the set that holds most of the products as they are now.
+
+    Args:
+        products: columns key and digest.
+    """
+    found: dict[str, tuple[int, StoredSet]] = {}
+    for folder in sorted(out.iterdir()):
+        name, dash, fingerprint = folder.name.rpartition("-")
+        files = parts(folder)
+        if not dash or not files:
+            continue
+        dim = pq.read_schema(files[0]).field("vector").type.list_size
+        held = identities(folder).join(products.select(["key", "digest"]), ["key", "digest"], join_type="inner").num_rows
+        if held and held > found.get(name, (0,))[0]:
+            found[name] = (held, StoredSet(name, folder, fingerprint, dim))
+    return {name: stored for name, (_, stored) in found.items()}
 
 
 def identities(folder: Path) -> pa.Table:
@@ -81,7 +109,7 @@ def drop_superseded(folder: Path, products: pa.Table) -> None:
             part.unlink()
 
 
-def read(feature_set: FeatureSet, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def read(feature_set: StoredSet, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Vectors in the order of `keys`.
 
     Returns:

@@ -24,6 +24,7 @@ TRUTH = pa.schema(
         pa.field("path", _NAMES, metadata={"description": "the label; null if unlabelled"}),
         pa.field("group", pa.string(), nullable=False, metadata={"description": "near-duplicate group, as in SPLITS"}),
         pa.field("has_title", pa.bool_(), nullable=False, metadata={"description": "whether there is a title to read"}),
+        pa.field("has_masked_title", pa.bool_(), nullable=False, metadata={"description": "whether masking leaves anything of the title"}),
         pa.field("has_image", pa.bool_(), nullable=False, metadata={"description": "whether there is an image to read"}),
         pa.field("language", pa.string(), metadata={"description": "as the feed names it; null if it does not"}),
     ]
@@ -40,7 +41,7 @@ class Labels:
         paths: the labels; None without one.
         groups, platforms: str [n].
         languages: str or None [n].
-        has_title, has_image: bool [n].
+        has_title, has_image, has_masked_title: bool [n].
     """
 
     tree: Taxonomy
@@ -52,6 +53,7 @@ class Labels:
     languages: np.ndarray
     has_title: np.ndarray
     has_image: np.ndarray
+    has_masked_title: np.ndarray
 
     def take(self, rows: np.ndarray) -> "Labels":
         """The products where bool [n] `rows` holds, over the same tree."""
@@ -66,6 +68,7 @@ class Labels:
             self.languages[rows],
             self.has_title[rows],
             self.has_image[rows],
+            self.has_masked_title[rows],
         )
 
 
@@ -116,6 +119,7 @@ def read_labels(truth: pa.Table, tree: Taxonomy) -> Labels:
         languages=np.array(truth.column("language").to_pylist(), dtype=object),
         has_title=truth.column("has_title").to_numpy(),
         has_image=truth.column("has_image").to_numpy(),
+        has_masked_title=truth.column("has_masked_title").to_numpy(),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import FeatureUnion, Pipeline
@@ -16,6 +17,7 @@ from sklearn.svm import LinearSVC
 from prodcat.config import Config
 from prodcat.errors import TrainingError
 from prodcat.evaluation.answers import paths_of, scoring_tree
+from prodcat.evaluation.masking import CategoryMask
 from prodcat.evaluation.metrics import UNLABELLED, score
 from prodcat.taxonomy import Taxonomy
 
@@ -90,7 +92,9 @@ class TfidfBaseline:
         return pred
 
 
-def baseline_scores(train: pa.Table, test: pa.Table, tree: Taxonomy, *, config: BaselineConfig, seed: int) -> dict[str, Any]:
+def baseline_scores(
+    train: pa.Table, test: pa.Table, tree: Taxonomy, *, config: BaselineConfig, seed: int, mask: CategoryMask | None = None
+) -> dict[str, Any]:
     """Fit on the training products, score on the same test products as the bundle.
 
     Args:
@@ -98,14 +102,21 @@ def baseline_scores(train: pa.Table, test: pa.Table, tree: Taxonomy, *, config: 
         test: columns title, path, group and platform, at least.
         tree: the bundle's tree.
         seed: of solver and bootstrap.
+        mask: takes words out of the titles that are learned from and of those that are scored. Test products whose title it leaves nothing of are
+            not scored, as the probe of that name does not.
 
     Returns:
-        name, train_products, config, and what metrics.score returns; {"absent": reason} if there is nothing to learn from.
+        name, train_products, config, and what metrics.score returns; {"absent": reason} if there is nothing to learn from or to score.
 
     Raises:
         ContractError: no test product is labelled.
         TaxonomyError: a training label is not in the tree.
     """
+    if mask is not None:
+        train, test = _masked(train, mask), _masked(test, mask)
+        test = test.filter(pc.is_valid(test.column("title")))
+        if not test.num_rows:
+            return {"absent": "no test product has a title that is more than the words of its category"}
     train_paths, test_paths = paths_of(train.column("path")), paths_of(test.column("path"))
     scoring = scoring_tree(tree, test_paths)
     try:
@@ -116,11 +127,16 @@ def baseline_scores(train: pa.Table, test: pa.Table, tree: Taxonomy, *, config: 
     groups = np.array(test.column("group").to_pylist(), dtype=object)
     platforms = np.array(test.column("platform").to_pylist(), dtype=object)
     return {
-        "name": "TF-IDF + linear SVM on the title",
+        "name": "TF-IDF + linear SVM on the " + ("title" if mask is None else "masked title"),
         "train_products": sum(path is not None for path in train_paths),
         "config": config.model_dump(mode="json"),
         **score(model.predict(test.column("title").to_pylist()), target, groups, platforms, scoring, seed),
     }
+
+
+def _masked(products: pa.Table, mask: CategoryMask) -> pa.Table:
+    titles = pa.array([mask(title) for title in products.column("title").to_pylist()], pa.string())
+    return products.set_column(products.column_names.index("title"), "title", titles)
 
 
 def _readable(title: str | None) -> bool:

@@ -1,18 +1,22 @@
 """`evaluate`: from predictions and labels to the content of metrics.json. Knows no file, no model and no HTML."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from prodcat.errors import ContractError
 from prodcat.evaluation.answers import Answers, Labels, read_answers, read_labels
 from prodcat.evaluation.metrics import ancestor_sums, hierarchical, score, score_by, score_slice
 from prodcat.evaluation.mistakes import sibling_confusions
-from prodcat.evaluation.probes import FULL, probe_named
+from prodcat.evaluation.probes import FULL, MASKED_TITLE, probe_named
 from prodcat.taxonomy import Taxonomy
 
 CONFUSIONS = 20
+# Answers and labels of the same products over one tree -> figures that JSON can hold; of these the report shows `ece`: {level: error, 0 to 1}.
+Reliability = Callable[[Answers, Labels], dict[str, Any]]
 
 
 def evaluate(
@@ -24,6 +28,9 @@ def evaluate(
     baseline: dict[str, Any] | None,
     probes: dict[str, pa.Table],
     seed: int,
+    masked_baseline: dict[str, Any] | None = None,
+    seeds: Mapping[str, Sequence[pa.Table]] | None = None,
+    reliability: Reliability | None = None,
 ) -> dict[str, Any]:
     """All figures of one bundle on one set of products; the content of metrics.json.
 
@@ -36,11 +43,15 @@ def evaluate(
         probes: probe name -> PREDICTIONS made under that probe, one for each product that has the input the probe needs. "title+image" is
             `predictions` itself unless given.
         seed: of the bootstrap.
+        masked_baseline: as `baseline`, for the baseline trained and scored on masked titles.
+        seeds: probe name -> PREDICTIONS of the same classifier trained with other seeds, one table a seed, each as in `probes`.
+        reliability: judges the confidences; None leaves `reliability` None.
 
     Returns:
         products (scored), unlabelled, outside_tree (labels that are no category of the bundle's tree, scored all the same), bundle, seed,
         classes and tree_classes per level, hierarchical, levels, by_platform (metrics.score), valid_paths, cascade, by_language,
-        language_unknown, baseline, probes, gate, confusions. Only what JSON can hold; None where there is nothing to say.
+        language_unknown, baseline, masked_baseline, probes, gate, confusions, reliability. Only what JSON can hold; None where there is
+        nothing to say.
 
     Raises:
         ContractError: wrong columns, no product, no labelled product, a product without prediction, a key twice, predictions of two bundles,
@@ -49,6 +60,11 @@ def evaluate(
     labels = read_labels(truth, tree)
     answers = read_answers(predictions, labels, tree, "predictions")
     figures = score(answers.pred, labels.target, labels.groups, labels.platforms, labels.tree, seed)
+    shown, others = {FULL: predictions, **probes}, seeds or {}
+    without = sorted(set(others) - set(shown))
+    if without:
+        raise ContractError(f"evaluation: other seeds have predictions for the probes {without}, the bundle has none; give it under `probes`")
+    scored = {name: _probe(name, table, labels, tree, seed, others.get(name, ())) for name, table in shown.items()}
     named = np.array([language is not None for language in labels.languages], dtype=bool)
     metrics: dict[str, Any] = {
         "bundle": answers.bundle,
@@ -61,10 +77,12 @@ def evaluate(
         "cascade": _cascade(answers, labels),
         "by_language": score_by(labels.languages[named], answers.pred[named], labels.target[named], labels.groups[named], labels.tree, seed),
         "language_unknown": int((~named).sum()),
-        "baseline": _beside_baseline(figures["hierarchical"]["f1"], baseline),
-        "probes": {name: _probe(name, table, labels, tree, seed) for name, table in {FULL: predictions, **probes}.items()},
+        "baseline": _beside_baseline(figures["hierarchical"], baseline),
+        "masked_baseline": _beside_baseline(scored.get(MASKED_TITLE, {}).get("hierarchical"), masked_baseline),
+        "probes": scored,
         "gate": gate,
         "confusions": sibling_confusions(answers.pred, labels.target, labels.tree, CONFUSIONS),
+        "reliability": reliability(answers, labels) if reliability is not None else None,
     }
     return {key: _plain(value) for key, value in metrics.items()}
 
@@ -81,27 +99,42 @@ def _cascade(answers: Answers, labels: Labels) -> dict[str, Any]:
     return result
 
 
-def _probe(name: str, table: pa.Table, labels: Labels, tree: Taxonomy, seed: int) -> dict[str, Any]:
-    """`score_slice` over the products that have what the probe needs; `left_out` counts the others."""
-    probe = probe_named(name)
+def _probe(name: str, table: pa.Table, labels: Labels, tree: Taxonomy, seed: int, others: Sequence[pa.Table]) -> dict[str, Any]:
+    """`score_slice` over the products that have what the probe needs, with `by_platform`; `left_out` counts the others.
+
+    `seeds` holds the F1 of other seeds' predictions with their mean, least and greatest; None where there are none.
+    """
     shown = np.ones(len(labels.keys), dtype=bool)
-    if probe.needs_title:
-        shown &= labels.has_title
-    if probe.needs_image:
-        shown &= labels.has_image
+    for need in probe_named(name).needs:
+        shown &= getattr(labels, need)
     chosen = labels.take(shown)
-    answers = read_answers(table, chosen, tree, f"probe {name}")
-    return {**score_slice(answers.pred, chosen.target, chosen.groups, labels.tree, seed), "left_out": int((~shown).sum())}
+    judged = chosen.target, chosen.groups, labels.tree, seed
+    pred = read_answers(table, chosen, tree, f"probe {name}").pred
+    return {
+        **score_slice(pred, *judged),
+        "left_out": int((~shown).sum()),
+        "by_platform": score_by(chosen.platforms, pred, *judged),
+        "seeds": _seeds([read_answers(other, chosen, tree, f"probe {name}, seed {number}").pred for number, other in enumerate(others)], chosen),
+    }
 
 
-def _beside_baseline(f1: float, baseline: dict[str, Any] | None) -> dict[str, Any]:
-    """The baseline's figures with `error_ratio`, (1 - our F1) / (1 - its F1); None if the baseline makes no error."""
+def _seeds(predicted: Sequence[np.ndarray], labels: Labels) -> dict[str, Any] | None:
+    """What one number hides: how far the same classifier, trained with another seed, is from itself."""
+    rows = labels.target >= 0
+    if not predicted or not rows.any():
+        return None
+    f1 = [hierarchical(ancestor_sums(pred[rows], labels.target[rows], labels.tree))["f1"] for pred in predicted]
+    return {"f1": f1, "mean": float(np.mean(f1)), "min": min(f1), "max": max(f1)}
+
+
+def _beside_baseline(ours: dict[str, Any] | None, baseline: dict[str, Any] | None) -> dict[str, Any]:
+    """The baseline's figures with `error_ratio`, (1 - our F1) / (1 - its F1); None if the baseline makes no error, or we have no F1."""
     if baseline is None:
         return {"absent": "no baseline was asked for"}
     if "absent" in baseline:
         return baseline
     error = 1 - baseline["hierarchical"]["f1"]
-    return {**baseline, "error_ratio": (1 - f1) / error if error > 0 else None}
+    return {**baseline, "error_ratio": (1 - ours["f1"]) / error if error > 0 and ours is not None else None}
 
 
 def _plain(value: Any) -> Any:

@@ -18,21 +18,19 @@ from PIL import Image
 from prodcat.errors import ImageError
 from prodcat.evaluation.figures import f1_intervals, gate_curve
 from prodcat.evaluation.mistakes import ErrorExample
-from prodcat.evaluation.probes import FULL
+from prodcat.evaluation.probes import MASKED_TITLE, NAMES
 from prodcat.images import ImageLimits, decode
 
 THUMBNAIL = 96
 GALLERY = 24
-# What a reader calls the probes.
-PROBE_NAMES = {FULL: "Title and image", "title": "Title alone", "image": "Image alone"}
 
 
 def write_report(metrics: dict[str, Any], out: Path, *, errors: Sequence[ErrorExample], title: str) -> Path:
     """Write metrics.json and report.html into a folder, made if need be.
 
     Args:
-        metrics: from compose.evaluate; a caller that set products aside before may add `left_out` {seen, near_duplicates_of_seen} and
-            `unreadable`, which the page then names.
+        metrics: from compose.evaluate; a caller that set products aside before may add `left_out` {seen, near_duplicates_of_seen}, `unreadable`,
+            `small_leaves` {min_products, leaves, products} and `labels` {changed, dropped, test}, which the page then names.
         out: the folder.
         errors: for the gallery, worst first (mistakes.worst_errors, with titles and images added); the first 24 are shown.
         title: the page's heading.
@@ -58,6 +56,7 @@ def render(metrics: dict[str, Any], *, errors: Sequence[ErrorExample], title: st
         m=metrics,
         title=title,
         inputs=_inputs(metrics),
+        probe_names=NAMES,
         intervals=_data_uri("image/svg+xml", f1_intervals(_interval_rows(metrics)).encode()),
         gate_plot=_data_uri("image/svg+xml", gate_curve(gate["threshold"], gate["curve"]).encode()) if gate and gate["curve"] else None,
         gallery=[_card(example) for example in errors[:GALLERY]],
@@ -65,18 +64,25 @@ def render(metrics: dict[str, Any], *, errors: Sequence[ErrorExample], title: st
 
 
 def _inputs(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the table of inputs: the probes, then the baseline."""
-    rows = [{"name": PROBE_NAMES.get(name, name), "probe": name, **figures} for name, figures in metrics["probes"].items()]
-    baseline = metrics["baseline"]
-    if "absent" not in baseline:
-        rows.append({"probe": "baseline", "left_out": 0, **baseline, "name": f"Baseline: {baseline['name']}"})
-    return rows
+    """Rows of the table of inputs: the probes, each baseline after the probe that reads what it reads."""
+    rows = []
+    for name, figures in metrics["probes"].items():
+        rows.append({"name": NAMES.get(name, name), **figures})
+        if name == MASKED_TITLE:
+            rows += _baseline_row(metrics["masked_baseline"])
+    # Without the probe the honest comparison is missing, so the figure is not shown either.
+    return rows + _baseline_row(metrics["baseline"])
+
+
+def _baseline_row(baseline: dict[str, Any]) -> list[dict[str, Any]]:
+    return [] if "absent" in baseline else [{"left_out": 0, "seeds": None, **baseline, "name": f"Baseline: {baseline['name']}"}]
 
 
 def _interval_rows(metrics: dict[str, Any]) -> list[tuple[str, float, float, float]]:
-    named = [("All products", metrics), *((PROBE_NAMES.get(name, name), figures) for name, figures in metrics["probes"].items())]
-    if "absent" not in metrics["baseline"]:
-        named.append(("Baseline", metrics["baseline"]))
+    named = [("All products", metrics), *((NAMES.get(name, name), figures) for name, figures in metrics["probes"].items())]
+    for name, baseline in (("Baseline, masked title", metrics["masked_baseline"]), ("Baseline", metrics["baseline"])):
+        if "absent" not in baseline:
+            named.append((name, baseline))
     return [(name, part["hierarchical"]["f1"], *part["hierarchical"]["f1_ci"]) for name, part in named if part["hierarchical"]]
 
 

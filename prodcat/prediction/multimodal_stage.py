@@ -22,7 +22,9 @@ from prodcat.encoders.encoder import Encoder, Tower, load
 from prodcat.encoders.inputs import product_text
 from prodcat.errors import BundleError, ImageError
 from prodcat.images import ImageLimits, decode
-from prodcat.model.fusion import FusionConfig, Modality, build
+from prodcat.model.fusion import FusionConfig, Modality
+from prodcat.model.fusions.ensemble import members_of
+from prodcat.model.fusions.registry import build
 from prodcat.prediction.cascade import StageTwoOutput
 from prodcat.prediction.text_stage import TextStage
 from prodcat.taxonomy import HasLayout
@@ -48,6 +50,7 @@ class MultimodalStageSettings(Config):
 
     modalities: tuple[ModalitySettings, ...]
     fusion: FusionConfig
+    members: int = 1
     image_limits: ImageLimits = ImageLimits()
 
 
@@ -105,7 +108,7 @@ class MultimodalStage:
             self._towers[modality.name] = tower
         self._device = torch.device(device)
         statistics = load_arrays(place / STATISTICS)
-        self._model = build(modalities(self.settings, self._towers, statistics), tree, self.settings.fusion)
+        self._model = build(modalities(self.settings, self._towers, statistics), tree, self.settings.fusion, self.settings.members)
         try:
             self._model.load_state_dict(load_file(place / WEIGHTS))
         except RuntimeError as error:
@@ -141,6 +144,11 @@ class MultimodalStage:
 
     def infer(self, prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
         """On the device -> logits float32 [n, C] and readable bool [n]."""
+        features, present = self.encode(prepared)
+        return self.fuse(features, present), np.asarray(present.any(axis=1))
+
+    def encode(self, prepared: Prepared) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Modality -> float32 [n, d], zeros where a product lacks it, and bool [n, M] in the order of the names."""
         features, present = {}, np.zeros((prepared.size, len(self._towers)), dtype=bool)
         for column, (name, tower) in enumerate(self._towers.items()):
             features[name] = np.zeros((prepared.size, tower.dim), dtype=np.float32)
@@ -149,7 +157,11 @@ class MultimodalStage:
                 for start in range(0, len(rows), CHUNK):
                     features[name][rows[start : start + CHUNK]] = tower.encode(inputs[start : start + CHUNK])
                 present[rows, column] = True
-        return fused_logits(self._model, features, present, self._device), np.asarray(present.any(axis=1))
+        return features, present
+
+    def fuse(self, features: Mapping[str, np.ndarray], present: np.ndarray) -> np.ndarray:
+        """What `encode` gave, or less of it -> logits float32 [n, N]."""
+        return fused_logits(self._model, features, present, self._device)
 
     def _image(self, product: Product, row: int, problems: list[tuple[str, str] | None], at_least: int | None) -> Any:
         if product.image is None:
@@ -174,13 +186,14 @@ def save_statistics(path: Path, given: Sequence[Modality]) -> None:
 def fused_logits(model: nn.Module, features: Mapping[str, np.ndarray], present: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
     """float32 [n, d_m] a modality and bool [n, M] -> logits float32 [n, C]."""
     rows = []
-    for start in range(0, len(present), CHUNK):
+    # At least one batch, if of no product: the model knows how many categories there are.
+    for start in range(0, max(1, len(present)), CHUNK):
         part = slice(start, start + CHUNK)
         vectors = {name: torch.from_numpy(values[part]).to(device) for name, values in features.items()}
         rows.append(model(vectors, torch.from_numpy(present[part]).to(device)).logits.float().cpu().numpy())
-    return np.concatenate(rows) if rows else np.empty((0, _categories(model)), np.float32)
+    return np.concatenate(rows)
 
 
-def _categories(model: nn.Module) -> int:
-    head: nn.Module = model.head  # type: ignore[assignment]
-    return int(head.linear.out_features)  # type: ignore[union-attr, arg-type]
+def member_logits(model: nn.Module, features: Mapping[str, np.ndarray], present: np.ndarray, device: torch.device | str = "cpu") -> np.ndarray:
+    """As fused_logits, of every member by itself: float32 [K, n, N]; K is 1 where stage two is no ensemble."""
+    return np.stack([fused_logits(member, features, present, device) for member in members_of(model)])

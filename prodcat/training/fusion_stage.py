@@ -1,8 +1,9 @@
 """Stage two: the fusion of stored features, trained with modality dropout and a loss of its own for every modality. Knows no Ray."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,14 +12,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from prodcat.config import Config
-from prodcat.model.fusion import FusionConfig, FusionOutput, Modality, build, hide_inputs
+from prodcat.errors import ConfigError
+from prodcat.model.fusion import FusionConfig, FusionOutput, Modality, hide_inputs
+from prodcat.model.fusions.registry import build
 from prodcat.model.losses import PLAIN, LossConfig, Objective
 from prodcat.prediction.bundle import write_settings
-from prodcat.prediction.multimodal_stage import SETTINGS, STATISTICS, WEIGHTS, MultimodalStageSettings, save_statistics
+from prodcat.prediction.multimodal_stage import SETTINGS, STAGE_ONE_VECTOR, STATISTICS, WEIGHTS, MultimodalStageSettings, save_statistics
 from prodcat.taxonomy import Taxonomy
 from prodcat.training.loop import Batch, LoopConfig
 from prodcat.training.tables import fixed_rows
 from prodcat.training.text_stage import badness
+
+# Where a FusionStageModule keeps its fusion.
+_FUSION = "fusion."
 
 
 class FusionStageConfig(Config):
@@ -27,7 +33,31 @@ class FusionStageConfig(Config):
     fusion: FusionConfig = FusionConfig()
     stage_one_vector: bool = Field(True, description="stage two also reads the vector of stage one, fine-tuned on the catalog's titles")
     loss: LossConfig = LossConfig()
+    modalities: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description=f"feature sets that are fused: an encoder's name, NAME_image and NAME_text where it is a CLIP, {STAGE_ONE_VECTOR}; null: all",
+    )
+    members: int = Field(1, ge=1, description="fusions trained one after another, from seeds that count up, which answer together")
     loop: LoopConfig = LoopConfig(epochs=40, batch_size=128, learning_rate=1e-3, weight_decay=0.05)
+
+    def chosen(self, families: Mapping[str, str]) -> dict[str, str]:
+        """The feature sets that are fused -> the encoder each comes from.
+
+        Args:
+            families: of the encoders, by name.
+
+        Raises:
+            ConfigError: `modalities` names a feature set that there is not.
+        """
+        there: dict[str, str] = {}
+        for encoder, family in families.items():
+            there |= {f"{encoder}_{side}": encoder for side in ("image", "text")} if family == "clip" else {encoder: encoder}
+        if self.stage_one_vector:
+            there[STAGE_ONE_VECTOR] = STAGE_ONE_VECTOR
+        if unknown := sorted(set(self.modalities or ()) - set(there)):
+            raise ConfigError(f"stage_two.modalities: there is no feature set {unknown[0]!r}; there are {', '.join(there)}")
+        return {name: encoder for name, encoder in there.items() if self.modalities is None or name in self.modalities}
 
 
 @dataclass(frozen=True)
@@ -98,17 +128,34 @@ def fusion_rows(vectors: Mapping[str, np.ndarray], present: np.ndarray, targets:
     return fixed_rows({**vectors, "present": present.astype(np.uint8), "targets": targets.astype(np.int32)})
 
 
-def trained_fusion(task: FusionStageTask, weights: Path) -> nn.Module:
-    module = FusionStageModule(task)
-    module.load_state_dict(load_file(weights))
-    return module.fusion.eval()
+def modalities_of(vectors: Mapping[str, np.ndarray], present: np.ndarray, reads: Mapping[str, Literal["text", "image"]]) -> tuple[Modality, ...]:
+    """The fusion's inputs with the statistics of these training products: float32 [n, d_m] a modality, bool [n, M] in the order of `reads`."""
+    return tuple(
+        Modality(name, kind, vectors[name].shape[1], *statistics(vectors[name], present[:, column]))
+        for column, (name, kind) in enumerate(reads.items())
+    )
+
+
+def trained_fusion(task: FusionStageTask, weights: Path, members: int = 1) -> nn.Module:
+    fusion = build(task.modalities, task.tree, task.config, members)
+    fusion.load_state_dict(fusion_state(load_file(weights)))
+    return fusion.eval()
+
+
+def fusion_state(trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State of a FusionStageModule -> that of its fusion alone."""
+    return {name.removeprefix(_FUSION): value for name, value in trained.items() if name.startswith(_FUSION)}
+
+
+def join_members(weights: Sequence[Path], target: Path) -> None:
+    """Fusions that were trained one by one -> one file, as `trained_fusion` and `write_stage_two` read those of an ensemble."""
+    states = [fusion_state(load_file(path)) for path in weights]
+    save_file({f"{_FUSION}members.{member}.{name}": value for member, state in enumerate(states) for name, value in state.items()}, target)
 
 
 def write_stage_two(folder: Path, task: FusionStageTask, weights: Path, settings: MultimodalStageSettings) -> None:
     """The trained fusion -> folder/{model.safetensors, modalities.safetensors, multimodal_stage.yaml}, as prediction reads them."""
     folder.mkdir(parents=True, exist_ok=True)
-    prefix = "fusion."
-    state = {name.removeprefix(prefix): value for name, value in load_file(weights).items() if name.startswith(prefix)}
-    save_file(state, folder / WEIGHTS)
+    save_file(fusion_state(load_file(weights)), folder / WEIGHTS)
     save_statistics(folder / STATISTICS, task.modalities)
     write_settings(folder / SETTINGS, settings)

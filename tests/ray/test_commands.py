@@ -1,5 +1,6 @@
 """The command line on good and on bad input: what a user gets is an answer, a rejected row, or one line that says what to do."""
 
+import csv
 import io
 import json
 import shutil
@@ -114,6 +115,68 @@ def test_a_profile_that_is_not_there_is_said_with_those_that_are(prodcat, feed: 
     result = prodcat("fit", feed, "--out", tmp_path / "run", "--config", "offlien")
     assert result.exit_code == 1
     assert "['hub', 'offline']" in result.stderr
+
+
+def test_an_unknown_probe_is_named_before_anything_is_started(prodcat, demo_run: Path, tmp_path: Path) -> None:
+    result = prodcat("evaluate", demo_run / "bundle", demo_run / "catalog", "--out", tmp_path / "report", "--probe", "titel")
+    assert result.exit_code == 1
+    assert "--probe: key 'probes'" in result.stderr
+    assert "masked-title+image" in result.stderr
+    assert not (tmp_path / "report").exists()
+
+
+def test_evaluate_runs_the_probes_that_are_named_and_leaves_small_leaves_out(prodcat, demo_run: Path, tmp_path: Path) -> None:
+    sets = ("--set", "classify.cpus_per_actor=0.5", "--set", "min_leaf_products=8", "--set", "baseline=null")
+    result = prodcat("evaluate", demo_run / "bundle", demo_run / "catalog", "--out", tmp_path, "--probe", "masked-title", *sets, "--json")
+    assert result.exit_code == 0, result.stderr
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(metrics["probes"]) == {"title+image", "masked-title"}
+    assert metrics["small_leaves"]["min_products"] == 8
+    paths = Catalog.open(demo_run / "catalog").products(["path"])["path"].to_pylist()
+    count = {tuple(path): paths.count(path) for path in paths if path}
+    # A label at an inner category is none of a leaf.
+    leaves = {path for path in count if not any(other[: len(path)] == path for other in count if other != path)}
+    assert metrics["small_leaves"]["leaves"] == sum(count[path] < 8 for path in leaves) > 0
+
+
+def test_audit_lists_doubted_labels_and_fit_takes_them_back(
+    prodcat, demo_run: Path, demo_feeds: Path, tiny_settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    result = prodcat("audit", demo_run, "--out", tmp_path / "audit", "--json")
+    assert result.exit_code == 0, result.stderr
+    summary = json.loads(result.stdout)
+    with Path(summary["issues"]).open(encoding="utf-8-sig", newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == summary["issues_found"] == sum(summary["kinds_found"].values())
+    # The image encoder was trained on these labels, the others were not.
+    assert "['image'] are left out" in result.stderr
+    assert "not empty" in prodcat("audit", demo_run, "--out", tmp_path / "audit").stderr
+    shutil.copytree(demo_run, tmp_path / "run")
+    sets = [argument for entry in tiny_settings for argument in ("--set", entry)]
+    fit = ("fit", demo_feeds, "--out", tmp_path / "run", "--config", "offline", *sets, "--labels")
+    kept = prodcat(*fit, summary["overlay"])
+    assert kept.exit_code == 0, kept.stderr
+    # Nothing was decided, so nothing is trained.
+    assert "stage one: done before" in kept.stderr
+    (tmp_path / "bad.csv").write_text("key,path,decision\nnobody/1,Apparel,accept\n")
+    bad = prodcat(*fit, tmp_path / "bad.csv")
+    assert bad.exit_code == 1
+    assert "bad.csv, row 1: no product 'nobody/1'" in bad.stderr
+
+
+def test_explain_names_inputs_modalities_and_neighbours(prodcat, demo_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(png(40, 40))
+    asked = ("explain", demo_run / "bundle", "--title", "red shirt", "--image", tmp_path / "photo.png", "--catalog", demo_run)
+    result = prodcat(*asked, "--neighbours", 3, "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert set(found["inputs"]) == {"title", "image"}
+    assert set(found["modalities"]) == {"text", "image", "clip_text", "clip_image", "stage_one"}
+    assert len(found["neighbours"]) == 3
+    assert len(found["mask"]) == len(found["path"])
+    assert "nearest training products" in prodcat(*asked).stdout
+    nothing = prodcat("explain", demo_run / "bundle")
+    assert nothing.exit_code == 1
+    assert "nothing to explain: nothing_to_read" in nothing.stderr
 
 
 def test_doctor_says_what_to_do(demo_run: Path) -> None:

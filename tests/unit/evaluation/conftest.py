@@ -61,13 +61,14 @@ def predictions() -> Predict:
 
 @pytest.fixture(scope="session")
 def truth() -> Callable[..., pa.Table]:
-    """truth({key: path or None}, no_image=[key], no_title=[key], group={key: group}, language={key: language}) -> TRUTH."""
+    """truth({key: path or None}, no_image=[key], no_title=[key], no_masked_title=[key], group={key: group}, language={key: language}) -> TRUTH."""
 
     def build(
         labels: dict[str, str | None],
         *,
         no_image: Sequence[str] = (),
         no_title: Sequence[str] = (),
+        no_masked_title: Sequence[str] = (),
         group: dict[str, str] | None = None,
         language: dict[str, str] | None = None,
     ) -> pa.Table:
@@ -78,6 +79,7 @@ def truth() -> Callable[..., pa.Table]:
                 "path": list(parse_path(path)) if path else None,
                 "group": (group or {}).get(key, key),
                 "has_title": key not in no_title,
+                "has_masked_title": key not in no_title and key not in no_masked_title,
                 "has_image": key not in no_image,
                 "language": (language or {}).get(key),
             }

@@ -6,6 +6,7 @@ import pytest
 
 from prodcat.errors import ContractError, TaxonomyError, TrainingError
 from prodcat.evaluation.baseline import BaselineConfig, TfidfBaseline, baseline_scores
+from prodcat.evaluation.masking import CategoryMask
 from prodcat.taxonomy import Taxonomy
 
 SHIRT, DRESS, SPORTS = ("Apparel", "Topwear", "Shirts"), ("Apparel", "Dresses"), ("Footwear", "Shoes", "Sports")
@@ -90,6 +91,20 @@ def test_absent_without_titles_and_errors_without_labels(tree):
 def test_a_test_label_outside_the_tree_is_scored(tree):
     figures = baseline_scores(table(TITLES, PATHS), table(["dress"], [("Apparel", "Gowns")]), tree, config=BaselineConfig(), seed=0)
     assert figures["hierarchical"]["f1"] == pytest.approx(0.5)
+
+
+def test_under_a_mask_it_learns_and_is_scored_without_the_names(tree):
+    mask = CategoryMask(tree)
+    # The category is told by a word that is no category's: what is left is enough. "dress" and "shirt" are in no title it reads.
+    titles = [f"{colour} {noun}" for colour in COLOURS for noun in ("shirt collar", "dress hem", "sports shoe sole", "shirt collar")]
+    test = table(["pink dress hem", "brown hem shirt", "Dresses", "x"], [DRESS, DRESS, DRESS, None])
+    figures = baseline_scores(table(titles, PATHS), test, tree, config=BaselineConfig(), seed=0, mask=mask)
+    assert figures["name"] == "TF-IDF + linear SVM on the masked title"
+    assert (figures["products"], figures["hierarchical"]["f1"]) == (2, 1.0)
+    plain = baseline_scores(table(titles, PATHS), test, tree, config=BaselineConfig(), seed=0)
+    assert plain["products"] == 3
+    nothing = baseline_scores(table(titles, PATHS), table(["dress"], [DRESS]), tree, config=BaselineConfig(), seed=0, mask=mask)
+    assert nothing == {"absent": "no test product has a title that is more than the words of its category"}
 
 
 @pytest.mark.shared_data

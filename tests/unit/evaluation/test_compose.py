@@ -121,7 +121,65 @@ def test_probes_leave_out_what_lacks_their_input(tree, predictions, truth):
 def test_a_probe_that_no_product_has_input_for(tree, predictions, truth):
     table = truth(LABELS, no_image=list(LABELS))
     figures = run(predictions(tree, ANSWERS), table, tree, probes={"image": predictions(tree, {})})["probes"]
-    assert figures["image"] == {"products": 0, "unlabelled": 0, "hierarchical": None, "levels": {}, "left_out": 5}
+    nothing = {"products": 0, "unlabelled": 0, "hierarchical": None, "levels": {}, "left_out": 5, "by_platform": {}, "seeds": None}
+    assert figures["image"] == nothing
+
+
+def test_a_masked_probe_leaves_out_titles_that_were_all_category_and_the_one_with_images_does_not(tree, predictions, truth):
+    table = truth(LABELS, no_image=["a/2"], no_masked_title=["b/1"])
+    probes = {
+        "masked-title": predictions(tree, {"a/1": TOP, "a/2": DRESS, "b/2": TOP, "b/3": TOP}),
+        "masked-title+image": predictions(tree, {"a/1": SHIRT, "b/1": CASUAL, "b/2": TOP, "b/3": TOP}),
+    }
+    figures = run(predictions(tree, ANSWERS), table, tree, probes=probes)["probes"]
+    assert {name: (figures[name]["products"], figures[name]["left_out"]) for name in probes} == {"masked-title": (3, 1), "masked-title+image": (3, 1)}
+    assert figures["masked-title"]["hierarchical"]["f1"] == pytest.approx(2 * 6 / (7 + 7))
+
+
+def test_every_probe_is_scored_by_platform(tree, predictions, truth):
+    probes = {"image": predictions(tree, {**ANSWERS, "a/1": TOP})}
+    figures = run(predictions(tree, ANSWERS), truth(LABELS), tree, probes=probes)["probes"]
+    f1 = {name: {shop: part["hierarchical"]["f1"] for shop, part in probe["by_platform"].items()} for name, probe in figures.items()}
+    assert f1["title+image"] == pytest.approx({"a": 1.0, "b": 8 / 10})
+    assert f1["image"] == pytest.approx({"a": 8 / 10, "b": 8 / 10})
+    assert all(len(part["hierarchical"]["f1_ci"]) == 2 for part in figures["image"]["by_platform"].values())
+
+
+def test_other_seeds_stand_beside_with_mean_least_and_greatest(tree, predictions, truth):
+    perfect = {"a/1": SHIRT, "a/2": DRESS, "b/1": CASUAL, "b/2": TOP, "b/3": TOP}
+    seeds = {
+        "title+image": [predictions(tree, perfect, bundle="s1"), predictions(tree, ANSWERS, bundle="s2"), predictions(tree, ANSWERS, bundle="s3")]
+    }
+    figures = run(predictions(tree, ANSWERS), truth(LABELS), tree, probes={"image": predictions(tree, perfect)}, seeds=seeds)["probes"]
+    expected = {"f1": pytest.approx([1.0, 0.9, 0.9]), "mean": pytest.approx(2.8 / 3), "min": pytest.approx(0.9), "max": 1.0}
+    assert figures["title+image"]["seeds"] == expected
+    assert figures["image"]["seeds"] is None
+
+
+def test_seeds_of_a_probe_that_is_not_there_or_that_lack_a_product_are_refused(tree, predictions, truth):
+    table = predictions(tree, ANSWERS)
+    with pytest.raises(ContractError, match=r"other seeds have predictions for the probes \['image'\]"):
+        run(table, truth(LABELS), tree, seeds={"image": [table]})
+    with pytest.raises(ContractError, match=r"probe title\+image, seed 1.*4 of 5 products have no prediction"):
+        run(table, truth(LABELS), tree, seeds={"title+image": [table, predictions(tree, {"a/1": SHIRT})]})
+
+
+def test_the_masked_baseline_is_compared_with_the_masked_probe(tree, predictions, truth):
+    baseline = {"name": "svm", "hierarchical": {"precision": 0.6, "recall": 0.6, "f1": 0.6, "f1_ci": [0.5, 0.7]}, "levels": {}}
+    table = predictions(tree, ANSWERS), truth(LABELS), tree
+    probes = {"masked-title": predictions(tree, {**ANSWERS, "a/1": TOP})}
+    assert run(*table, masked_baseline=baseline, probes=probes)["masked_baseline"]["error_ratio"] == pytest.approx((1 - 0.8) / 0.4)
+    assert run(*table, masked_baseline=baseline)["masked_baseline"]["error_ratio"] is None
+    assert "absent" in run(*table)["masked_baseline"]
+
+
+def test_confidence_is_judged_by_whoever_is_handed_in(tree, predictions, truth):
+    def reliability(answers, labels):
+        return {"ece": {"1": abs(answers.rows[0]["confidences"][0] - (answers.pred == labels.target).mean())}}
+
+    figures = run(predictions(tree, ANSWERS), truth(LABELS), tree, reliability=reliability)
+    assert figures["reliability"] == {"ece": {"1": pytest.approx(0.9 - 2 / 5)}}
+    assert run(predictions(tree, ANSWERS), truth(LABELS), tree)["reliability"] is None
 
 
 def test_the_baseline_stands_beside_with_the_ratio_of_errors(tree, predictions, truth):

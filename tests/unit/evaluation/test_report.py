@@ -17,7 +17,7 @@ from prodcat.evaluation.report import render, write_report
 HOSTILE = '<script>alert(1)</script>"><img src=http://evil.example/x onerror=alert(1)>'
 GATE = {"threshold": 0.9, "curve": [{"threshold": t, "stage_two_share": t / 2, "f1": 0.9 + t / 20} for t in (0.0, 0.5, 0.9, 1.0)]}
 PART = {"f1": 0.8, "precision": 0.8, "recall": 0.8, "f1_ci": [0.7, 0.9]}
-BASELINE = {"name": "SVM", "products": 3, "unlabelled": 0, "hierarchical": PART, "levels": {"1": {"accuracy": 0.5, "macro_f1": 0.25}}}
+BASELINE = {"name": "SVM", "products": 3, "unlabelled": 0, "hierarchical": PART, "levels": {"1": {"classes": 3, "accuracy": 0.5, "macro_f1": 0.25}}}
 
 
 def example(**changes) -> ErrorExample:
@@ -52,8 +52,10 @@ def metrics(tree, predictions, truth):
     labels = {"a/1": "Apparel > Dresses", "a/2": "Gifts", "b/1": "Footwear > Shoes > Casual", "b/2": None}
     answers = {"a/1": "Apparel > Topwear > Tops", "a/2": "Gifts", "b/1": "Footwear > Shoes > Casual", "b/2": "Gifts"}
     table = predictions(tree, answers, stage={"a/1": 2})
-    probes = {"title": table, "image": table}
-    return evaluate(table, truth(labels, language={"a/1": "en"}), tree, gate=GATE, baseline=BASELINE, probes=probes, seed=0)
+    probes = {"title": table, "image": table, "masked-title": table}
+    masked = {**BASELINE, "name": "SVM, masked"}
+    labelled = truth(labels, language={"a/1": "en"})
+    return evaluate(table, labelled, tree, gate=GATE, baseline=BASELINE, probes=probes, seed=0, masked_baseline=masked, seeds={"title": [table] * 3})
 
 
 def test_writes_both_files_and_returns_the_page(metrics, tmp_path):
@@ -63,14 +65,29 @@ def test_writes_both_files_and_returns_the_page(metrics, tmp_path):
     assert "Shoes and shirts" in Page(page.read_text(encoding="utf-8")).text
 
 
-def test_figures_stand_in_the_page(metrics):
-    text = " ".join(Page(render(metrics, errors=[], title="t")).text.split())
+@pytest.fixture(scope="module")
+def page(metrics) -> str:
+    """The page of these metrics, drawn once: plots take their time."""
+    return render(metrics, errors=[], title="t")
+
+
+def test_figures_stand_in_the_page(metrics, page):
+    text = " ".join(Page(page).text.split())
     f1 = metrics["hierarchical"]["f1"]
     low, high = metrics["hierarchical"]["f1_ci"]
     assert f"Hierarchical F1 {100 * f1:.2f} % 95 %: {100 * low:.2f} to {100 * high:.2f}" in text
     assert "80.00 %" in text
     assert f"{metrics['baseline']['error_ratio']:.2f} ×" in text
-    for words in ("Title and image", "Title alone", "Image alone", "Baseline: SVM", "Classes among the labels", "gate, 0.9000"):
+    for words in (
+        "Title and image",
+        "Masked title alone",
+        "Baseline: SVM, masked",
+        "Title alone",
+        "Image alone",
+        "Baseline: SVM",
+        "Classes among the labels",
+        "gate, 0.9000",
+    ):
         assert words in text
 
 
@@ -86,6 +103,7 @@ def test_hostile_text_is_shown_not_run():
 def _hostile_metrics(text: str) -> dict:
     """Metrics in which every word that comes from a shop is `text`."""
     part = {"products": 1, "unlabelled": 0, "hierarchical": PART, "levels": {"1": {"products": 1, "classes": 1, "accuracy": 0.5, "macro_f1": 0.5}}}
+    rest = {"by_platform": {text: part}, "seeds": None}
     return {
         **part,
         "bundle": text,
@@ -99,18 +117,47 @@ def _hostile_metrics(text: str) -> dict:
         "by_language": {text: part},
         "language_unknown": 0,
         "baseline": {"absent": text},
-        "probes": {"title+image": {**part, "left_out": 0}, "image": {**part, "products": 0, "hierarchical": None, "levels": {}, "left_out": 1}},
+        "masked_baseline": {"absent": text},
+        "reliability": {"ece": {text: 0.01}},
+        "probes": {"title+image": {**part, **rest, "left_out": 0}, "image": {**part, **rest, "hierarchical": None, "levels": {}, "left_out": 1}},
         "gate": None,
         "confusions": [{"parent": text, "truth": text, "predicted": text, "level": 1, "products": 1, "of": 1}],
     }
 
 
-def test_products_set_aside_before_are_named(metrics):
-    page = render({**metrics, "left_out": {"seen": 7801, "near_duplicates_of_seen": 12}, "unreadable": 3}, errors=[], title="t")
-    assert "Not scored: 7,801 products" in page
-    assert "12 near-duplicates" in page
-    assert "Not scored: 3 labelled products" in page
-    assert "Not scored" not in render(metrics, errors=[], title="t")
+def test_what_was_set_aside_or_changed_before_and_who_judged_confidence_is_said(metrics, page):
+    before = {
+        "left_out": {"seen": 7801, "near_duplicates_of_seen": 12},
+        "unreadable": 3,
+        "small_leaves": {"min_products": 10, "leaves": 4, "products": 13},
+        "labels": {"changed": 5, "dropped": 2, "test": 1},
+        "reliability": {"ece": {"1": 0.0123}},
+    }
+    without_seeds = {name: {**probe, "seeds": None} for name, probe in metrics["probes"].items()}
+    told = render({**metrics, **before, "probes": without_seeds}, errors=[], title="t")
+    assert "Not scored: 7,801 products" in told
+    assert "12 near-duplicates" in told
+    assert "Not scored: 3 labelled products" in told
+    assert "Not scored: 13 products of 4 leaves that have fewer than 10 products" in told
+    assert "5 changed and 2 dropped, of test products 1, so these figures do not compare" in told
+    assert "<h2>Confidence</h2>" in told
+    assert "0.0123" in told
+    assert "seeds" not in Page(told).text
+    assert not [words for words in ("Not scored", "Labels were reviewed", "<h2>Confidence</h2>") if words in page]
+
+
+def test_seeds_stand_beside_the_input(metrics, page):
+    f1 = f"{100 * metrics['probes']['title']['hierarchical']['f1']:.2f}"
+    assert f"{f1} ({f1} to {f1}, 3 seeds)" in Page(page).text
+
+
+def test_each_input_is_shown_by_platform_with_its_interval_and_classes(metrics, page):
+    text = " ".join(Page(page).text.split())
+    part = metrics["probes"]["masked-title"]["by_platform"]["a"]["hierarchical"]
+    low, high = part["f1_ci"]
+    assert f"{100 * part['f1']:.2f} {100 * low:.2f} to {100 * high:.2f}" in text
+    levels = metrics["probes"]["image"]["levels"]
+    assert " / ".join(str(levels[level]["classes"]) for level in ("1", "2", "3")) in text
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +194,8 @@ def test_gallery_shows_the_first_24(gallery):
     assert "a/024" not in gallery
 
 
-def test_the_page_is_the_same_for_the_same_metrics(metrics):
-    assert render(metrics, errors=[example()], title="t") == render(metrics, errors=[example()], title="t")
+def test_the_page_is_the_same_for_the_same_metrics(metrics, page):
+    assert render(metrics, errors=[], title="t") == page
 
 
 def test_gate_curve_marks_the_chosen_gate():

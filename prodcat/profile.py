@@ -1,0 +1,50 @@
+"""A profile: everything `prodcat fit` may be told, as one config. Knows no step."""
+
+from pydantic import Field
+
+from prodcat.catalog.chunks import IngestConfig
+from prodcat.config import Config
+from prodcat.decoding import HierarchyConfig
+from prodcat.distributed import ClusterConfig
+from prodcat.encoders.distributed import EmbedConfig
+from prodcat.encoders.encoder import EncoderConfig
+from prodcat.evaluation.scoring import ScoringConfig
+from prodcat.prediction.backoff import BackoffConfig
+from prodcat.prediction.calibration import CalibrationConfig
+from prodcat.prediction.conformal import ConformalConfig
+from prodcat.prediction.distributed import ClassifyConfig
+from prodcat.prediction.gate import GateConfig
+from prodcat.training.distributed import ScalingConfig
+from prodcat.training.encoders import EncoderTraining
+from prodcat.training.fusion_stage import (
+    FusionStageConfig,
+)
+from prodcat.training.text_stage import TextStageConfig
+
+
+class FitConfig(Config):
+    """A profile: everything `prodcat fit` may be told. Each part's own config says what its keys mean."""
+
+    seed: int = Field(0, description="split, initial weights, batches, bootstrap")
+    cluster: ClusterConfig = ClusterConfig()
+    ingest: IngestConfig = IngestConfig()
+    stage_one_encoder: EncoderConfig
+    stage_one_pretraining: EncoderTraining | None = Field(EncoderTraining(), description="null: fine-tuned from where it starts")
+    stage_one: TextStageConfig = TextStageConfig()
+    encoders: dict[str, EncoderConfig] = Field(min_length=1, description="encoders of stage two, by name")
+    pretraining: dict[str, EncoderTraining | None] = Field(
+        {}, description="how an encoder that starts from scratch is trained, by the same names; null: not at all"
+    )
+    adaptation: dict[str, EncoderTraining | None] = Field(
+        {}, description="how an encoder that comes with trained weights is adapted to the catalog, by the same names; absent or null: used as it is"
+    )
+    embed: EmbedConfig = EmbedConfig()
+    stage_two: FusionStageConfig = FusionStageConfig()
+    hierarchy: HierarchyConfig = HierarchyConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    gate: GateConfig = GateConfig()
+    backoff: BackoffConfig = BackoffConfig()
+    conformal: ConformalConfig = ConformalConfig()
+    scaling: ScalingConfig = ScalingConfig()
+    classify: ClassifyConfig = Field(ClassifyConfig(), description="how the finished bundle is run over the test split")
+    evaluate: ScoringConfig = Field(ScoringConfig(), description="what the report on the test split scores and shows")
