@@ -4,6 +4,7 @@ A worker reads its shard once and keeps it in memory as tensors as long as it fi
 more than its arithmetic. Larger shards are streamed each epoch through a local shuffle buffer.
 """
 
+import os
 import tempfile
 import threading
 import time
@@ -77,6 +78,9 @@ def fit(
         raise TrainingError(f"{task.name}: there is no training product; give a catalog with more labelled products")
     out.mkdir(parents=True, exist_ok=True)
     progress = _Progress.options(num_cpus=0).remote()  # type: ignore[attr-defined]
+    # How often Ray looks at its workers; a worker waits for it at every report, and at the end. Ray's own two seconds are longer than the epochs of a
+    # small model.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"task": task, "loop": loop, "scaling": scaling, "progress": progress},
@@ -92,6 +96,8 @@ def fit(
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
         ),
         datasets=shards,
+        # A single worker reads the whole itself: every split costs a process that does nothing but hand out blocks.
+        dataset_config=ray.train.DataConfig(datasets_to_split="all" if scaling.workers > 1 else []),
     )
     try:
         with _Forwarded(progress, on_progress):

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -205,8 +206,9 @@ class _Keeper(tune.Callback):
             self._keep(Trial(trial.config, float(last[METRIC]), int(last["epoch"]), self._seconds()))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        # The last line of a remote error is the error itself; what stands above is where it came from.
-        reason = str(trial.get_error()).strip().splitlines()[-1]
+        # Ray copies this file to where trial.get_error() looks for it some time later. The last line of a remote error is the error itself; what
+        # stands above is where it came from.
+        reason = Path(trial.error_file).read_text(encoding="utf-8").strip().splitlines()[-1]
         self._keep(Trial(trial.config, None, int((trial.last_result or {}).get("epoch", 0)), self._seconds(), reason))
 
     def _seconds(self) -> float:
