@@ -40,12 +40,16 @@ class TreeArrays(nn.Module):
 
     def flat_log_softmax(self, logits_BN: Tensor) -> Tensor:
         """[B, N] -> [B, N]: log p(category | parent) under one softmax over all ends, scored by the sum of the logits along their paths."""
+        return self.sibling_log_softmax(self.path_scores(logits_BN))
+
+    def path_scores(self, logits_BN: Tensor) -> Tensor:
+        """[B, N] -> [B, N]: the logits whose softmax among siblings is flat_log_softmax."""
         scores_BN = logits_BN
         for step in range(self._levels):
             inner, children = self.get_buffer(f"inner_{step}"), self.get_buffer(f"children_{step}")
             below = self._log_sums(scores_BN, self.group_members_GC[children], self.group_mask_GC[children])
             scores_BN = scores_BN.index_add(1, inner, below)
-        return self.sibling_log_softmax(scores_BN)
+        return scores_BN
 
     def best_siblings(self, conditional_BN: Tensor) -> Tensor:
         """[B, N] -> long [B, G]: the likeliest column of every group."""

@@ -120,16 +120,23 @@ class HierarchicalLoss(nn.Module):
 
     def per_product(self, logits_BN: Tensor, targets_BD: Tensor) -> Tensor:
         """logits [B, N], targets [B, D] (column, -1 unlabelled) -> loss [B]; 0 for a product without any label."""
-        conditional_BN = self.log_conditionals(logits_BN + self.offsets_N)
+        scores_BN = logits_BN + self.offsets_N
+        if self.flat:
+            scores_BN = self.arrays.path_scores(scores_BN)
         labelled_BD = targets_BD >= 0
         nodes_BD = targets_BD.clamp(min=0)
-        losses_BD = -conditional_BN.gather(1, nodes_BD)
+        # Of each product only the siblings along its path: a loss reads no others, and there are ten times as many.
+        groups_BD = self.arrays.groups_N[nodes_BD]
+        members_BDC = self.arrays.group_members_GC[groups_BD]
+        outside_BDC = ~self.arrays.group_mask_GC[groups_BD]
+        siblings_BDC = scores_BN.gather(1, members_BDC.flatten(1)).view(members_BDC.shape)
+        sums_BD = siblings_BDC.masked_fill(outside_BDC, float("-inf")).logsumexp(dim=2)
+        losses_BD = sums_BD - scores_BN.gather(1, nodes_BD)
         if self.label_smoothing:
             # Among siblings only: a product's other branches are not made likelier by smoothing.
-            groups_BD = self.arrays.groups_N[nodes_BD]
-            spread_BN = conditional_BN * self.spread_N
-            mean_BG = spread_BN[:, self.arrays.group_members_GC].masked_fill(~self.arrays.group_mask_GC, 0.0).sum(2)
-            losses_BD = (1 - self.label_smoothing) * losses_BD - self.label_smoothing * mean_BG.gather(1, groups_BD)
+            spread_BDC = self.spread_N[members_BDC].masked_fill(outside_BDC, 0.0)
+            smooth_BD = sums_BD - (siblings_BDC * spread_BDC).sum(dim=2)
+            losses_BD = (1 - self.label_smoothing) * losses_BD + self.label_smoothing * smooth_BD
         return (losses_BD * self.weights_N[nodes_BD] * labelled_BD * self.level_weights_D).sum(dim=1)
 
     def forward(self, logits_BN: Tensor, targets_BD: Tensor) -> Tensor:

@@ -127,7 +127,7 @@ def train(
         state = LoopState(**resume)
         module.load_state_dict(state.module)
     wrapped = wrap(module)
-    optimizer = torch.optim.AdamW(_parameter_groups(module, config.weight_decay, task.rates(module)), lr=config.learning_rate)
+    optimizer = torch.optim.AdamW(_parameter_groups(module, config.weight_decay, task.rates(module)), lr=config.learning_rate, fused=True)
     if state.optimizer:
         optimizer.load_state_dict(state.optimizer)
     total_steps = max(1, steps_per_epoch * config.epochs)
