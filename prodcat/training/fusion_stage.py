@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import torch
 from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -81,8 +82,23 @@ class FusionStageTask:
         return loss
 
     def badness(self, module: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+        """That of all that the products have, of their titles alone and of their images alone, in equal parts: served products lack either."""
         assert isinstance(module, FusionStageModule)
-        return badness(module.fuse(batch, batch["present"].bool()).logits, batch["targets"], module.hierarchical_loss)
+        total, count = torch.zeros(()), 0
+        views = self._views(batch["present"].bool())
+        for present in views:
+            bad, count = badness(module.fuse(batch, present).logits, batch["targets"], module.hierarchical_loss)
+            total = total + bad / len(views)
+        return total, count
+
+    def _views(self, present_BM: Tensor) -> list[Tensor]:
+        """bool [B, M] -> the same, and with one kind of input only; a product that would be left with nothing keeps what it has."""
+        reads = [modality.reads for modality in self.modalities]
+        views = [present_BM]
+        for kind in sorted(set(reads)) if len(set(reads)) > 1 else ():
+            alone_BM = present_BM & torch.tensor([read == kind for read in reads], device=present_BM.device)
+            views.append(torch.where(alone_BM.any(dim=1, keepdim=True), alone_BM, present_BM))
+        return views
 
 
 class FusionStageModule(nn.Module):

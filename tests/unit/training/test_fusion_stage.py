@@ -99,3 +99,16 @@ def test_a_hidden_modality_still_learns_from_its_own_loss() -> None:
         words = batch["words"].clone().requires_grad_()
         module({**batch, "words": words}).backward()
         assert bool((words.grad.abs().sum(dim=1) > 0).all()) is arrives
+
+
+def test_an_epoch_is_judged_with_all_inputs_and_with_one_kind_alone() -> None:
+    own = task(data())
+    present = torch.tensor([[True, True], [True, False], [False, True]])
+    # Those that have one kind only are judged by it in every view.
+    assert [view.tolist() for view in own._views(present)] == [
+        present.tolist(),
+        [[False, True], [True, False], [False, True]],
+        [[True, False], [True, False], [False, True]],
+    ]
+    titles = FusionStageTask(own.modalities[:1], TREE, own.config)
+    assert [view.tolist() for view in titles._views(present[:, :1])] == [present[:, :1].tolist()]
