@@ -30,8 +30,7 @@ def cluster(config: ClusterConfig) -> Iterator[None]:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(address="auto", logging_level=logging.WARNING, log_to_driver=False)
     else:
-        # A run of seconds should not wait seconds to be seen as finished, and nobody takes a local machine away.
-        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+        # Nobody takes a local machine away.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         ray.init(
             address="local",

@@ -26,11 +26,11 @@ from prodcat.errors import FeedError
 from prodcat.evaluation.answers import TRUTH, paths_of
 from prodcat.evaluation.baseline import baseline_scores
 from prodcat.evaluation.compose import evaluate as compose
-from prodcat.evaluation.masking import CategoryMask
 from prodcat.evaluation.mistakes import ErrorExample, worst_errors
 from prodcat.evaluation.probes import FULL, MASKED_TITLE, hide
 from prodcat.evaluation.report import GALLERY, write_report
 from prodcat.evaluation.scoring import ScoringConfig, small_leaves
+from prodcat.masking import CategoryMask
 from prodcat.overlay import Overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify

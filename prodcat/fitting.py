@@ -20,8 +20,11 @@ from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.store import Catalog
 from prodcat.encoders.distributed import embed
 from prodcat.encoders.encoder import EncoderConfig, load, obtain
+from prodcat.encoders.features import FeatureSet
 from prodcat.errors import TrainingError
 from prodcat.labelled import Labelled, Vectors, labelled
+from prodcat.masked import write_masked
+from prodcat.masking import CategoryMask
 from prodcat.model.losses import LossConfig, Objective, column_counts
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle
@@ -34,16 +37,12 @@ from prodcat.taxonomy import HeadLayout, Taxonomy, labelled_stops
 from prodcat.training.distributed import fit as fit_on_ray
 from prodcat.training.distributed import train_encoder
 from prodcat.training.encoders import EncoderTraining
-from prodcat.training.fusion_stage import (
-    FusionStageTask,
-    fusion_rows,
-    join_members,
-    modalities_of,
-    trained_fusion,
-    write_stage_two,
-)
+from prodcat.training.fusion_stage import FusionStageTask, fusion_rows, join_members, modalities_of, trained_fusion, write_stage_two
 from prodcat.training.in_memory import FusionData
 from prodcat.training.text_stage import export, text_rows, text_task
+
+# In a run's folder: training products without category words.
+MASKED = "masked/products.parquet"
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,7 @@ class Prepared:
         parts: labelled products by split.
         encoders: name -> folder, of the encoders that stage two reads.
         vectors: of the modalities that stage two fuses.
+        masked: training products that are learned from a second time, without category words (masked.py), with their vectors; or None.
         keys: of the steps that made the above.
     """
 
@@ -63,6 +63,7 @@ class Prepared:
     parts: Mapping[str, Labelled]
     encoders: Mapping[str, Path]
     vectors: Vectors
+    masked: tuple[Labelled, Vectors] | None
     keys: tuple[str, ...]
 
     @property
@@ -70,8 +71,12 @@ class Prepared:
         return self.layout.tree
 
     def data(self, split: str) -> FusionData:
-        """Labelled products of a split as stage two reads them."""
-        return FusionData(*self.vectors.of(self.parts[split]), self.layout.end_targets(self.parts[split].targets))
+        """Labelled products of a split as stage two reads them; those of `train` that are masked once more."""
+        own = FusionData(*self.vectors.of(self.parts[split]), self.layout.end_targets(self.parts[split].targets))
+        if split != "train" or self.masked is None:
+            return own
+        part, vectors = self.masked
+        return own.and_then(FusionData(*vectors.of(part), self.layout.end_targets(part.targets)))
 
 
 def prepare(
@@ -117,6 +122,10 @@ def prepare(
     check_enough(len(parts["validation"]), config.backoff, config.conformal)
     layout = HeadLayout(tree, labelled_stops(tree, parts["train"].targets) if config.hierarchy.stop == "labelled" else ())
     on_progress("labelled products: " + ", ".join(f"{split} {len(part):,}" for split, part in parts.items()))
+    masked = None
+    if config.masked_titles:
+        masked = write_masked(catalog, parts["train"], CategoryMask(tree), config.stage_one_encoder.fields, out / MASKED)
+        on_progress(f"masked titles: {len(masked):,} of the training products are learned from twice")
 
     stage_one_folder, key_one_encoder = _encoder(
         "stage_one", config.stage_one_encoder, config.stage_one_pretraining, None, parts["train"], catalog, tree, out, config, steps, on_progress
@@ -132,21 +141,27 @@ def prepare(
 
     # Embedding finds for itself what is there already, down to the single product.
     on_progress("features ...")
-    features = embed(
-        catalog.product_files(),
-        folders,
-        out / "features",
-        config.embed,
-        limits=config.ingest.pictures.limits,
-        on_progress=lambda name, done, to_do: on_progress(f"features {name}: {done:,} of {to_do:,}"),
-    )
 
-    key_one = _fit_stage_one(stage_one_folder, parts, layout, out, config, steps, [digest, key_one_encoder], on_progress)
-    vectors = Vectors(
-        {name: found for name, found in features.items() if name in modalities},
-        TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads) if STAGE_ONE_VECTOR in modalities else None,
-    )
-    return Prepared(catalog, layout, overlay, parts, folders, vectors, (digest, key_one, *keys.values()))
+    def embedded(files: Sequence[str], encoders: Mapping[str, Path], folder: str, reads: Sequence[str] = ("image", "text")) -> dict[str, FeatureSet]:
+        return embed(
+            files,
+            encoders,
+            out / folder,
+            config.embed,
+            limits=config.ingest.pictures.limits,
+            reads=reads,
+            on_progress=lambda name, done, to_do: on_progress(f"{folder} {name}: {done:,} of {to_do:,}"),
+        )
+
+    features = embedded(catalog.product_files(), folders, "features")
+    others = {} if masked is None else embedded([str(out / MASKED)], folders, "features_masked", ["text"])
+
+    key_one = _fit_stage_one(stage_one_folder, parts, masked, layout, out, config, steps, [digest, key_one_encoder], on_progress)
+    stage_one = TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads) if STAGE_ONE_VECTOR in modalities else None
+    vectors = Vectors({name: found for name, found in features.items() if name in modalities}, stage_one)
+    # The same images, other texts.
+    twice = None if masked is None else (masked, Vectors({name: others.get(name, features[name]) for name in vectors.sets}, stage_one))
+    return Prepared(catalog, layout, overlay, parts, folders, vectors, twice, (digest, key_one, *keys.values()))
 
 
 def fit(
@@ -168,7 +183,7 @@ def fit(
     parts, folders, vectors, tree = prepared.parts, prepared.encoders, prepared.vectors, prepared.tree
     out = out.absolute()
     steps = Steps(out, on_progress)
-    task, key_two = _fit_stage_two(vectors, parts, layout, out, config, steps, list(prepared.keys), on_progress)
+    task, key_two = _fit_stage_two(prepared, out, config, steps, on_progress)
 
     def make_bundle() -> None:
         settings, figures = _cascade(task, vectors, parts["validation"], layout, out, config, on_progress)
@@ -286,6 +301,7 @@ def _encoder(
 def _fit_stage_one(
     encoder: Path,
     parts: Mapping[str, Labelled],
+    masked: Labelled | None,
     layout: HeadLayout,
     out: Path,
     config: FitConfig,
@@ -300,41 +316,29 @@ def _fit_stage_one(
         task = text_task(encoder, layout.tree, config.stage_one, objective)
         tables = {}
         for split in ("train", "validation"):
-            rows = [row for row, text in enumerate(parts[split].texts) if text]
-            texts = [parts[split].texts[row] or "" for row in rows]
-            tables[split] = text_rows(task, texts, layout.end_targets(parts[split].targets[rows]))
+            part = parts[split] if split == "validation" or masked is None else parts[split].and_then(masked)
+            rows = [row for row, text in enumerate(part.texts) if text]
+            texts = [part.texts[row] or "" for row in rows]
+            tables[split] = text_rows(task, texts, layout.end_targets(part.targets[rows]))
         loop = config.stage_one.loop.model_copy(update={"seed": config.seed})
         weights = fit_on_ray(task, tables, loop=loop, scaling=config.scaling, out=folder, on_progress=on_progress)
         shutil.rmtree(folder / "exported", ignore_errors=True)
         export(task, weights, folder / "exported")
 
-    return steps.run(
-        "stage one", [*inputs, config.hierarchy, config.stage_one, config.stage_one_encoder.fields, config.scaling, config.seed], folder, make
-    )
+    inputs = [*inputs, config.masked_titles, config.hierarchy, config.stage_one, config.stage_one_encoder.fields, config.scaling, config.seed]
+    return steps.run("stage one", inputs, folder, make)
 
 
-def _fit_stage_two(
-    sources: Vectors,
-    parts: Mapping[str, Labelled],
-    layout: HeadLayout,
-    out: Path,
-    config: FitConfig,
-    steps: Steps,
-    inputs: list[Any],
-    on_progress: Progress,
-) -> tuple[FusionStageTask, str]:
+def _fit_stage_two(prepared: Prepared, out: Path, config: FitConfig, steps: Steps, on_progress: Progress) -> tuple[FusionStageTask, str]:
     folder = out / STAGE_TWO
-    vectors, present = sources.of(parts["train"])
-    objective = objective_of(config, config.stage_two.loss, layout, parts["train"])
-    task = FusionStageTask(modalities_of(vectors, present, sources.reads), layout.tree, config.stage_two.fusion, objective=objective)
+    data = {split: prepared.data(split) for split in ("train", "validation")}
+    train, layout, sources = data["train"], prepared.layout, prepared.vectors
+    objective = objective_of(config, config.stage_two.loss, layout, prepared.parts["train"])
+    task = FusionStageTask(modalities_of(train.vectors, train.present, sources.reads), layout.tree, config.stage_two.fusion, objective=objective)
 
     def make() -> None:
-        tables = {}
-        for split in ("train", "validation"):
-            of_split, here = (vectors, present) if split == "train" else sources.of(parts[split])
-            rows = here.any(axis=1)
-            targets = layout.end_targets(parts[split].targets[rows])
-            tables[split] = fusion_rows({name: values[rows] for name, values in of_split.items()}, here[rows], targets)
+        readable = {split: part.readable() for split, part in data.items()}
+        tables = {split: fusion_rows(part.vectors, part.present, part.targets) for split, part in readable.items()}
         members = config.stage_two.members
         places = [folder] if members == 1 else [folder / f"member_{member}" for member in range(members)]
         weights = []
@@ -347,7 +351,8 @@ def _fit_stage_two(
             join_members(weights, folder / "model.safetensors")
 
     fingerprints = [f"{name} {fingerprint}" for name, fingerprint in sources.fingerprints.items()]
-    return task, steps.run("stage two", [*inputs, *fingerprints, config.hierarchy, config.stage_two, config.scaling, config.seed], folder, make)
+    inputs = [*prepared.keys, *fingerprints, config.masked_titles, config.hierarchy, config.stage_two, config.scaling, config.seed]
+    return task, steps.run("stage two", inputs, folder, make)
 
 
 def _cascade(

@@ -37,6 +37,9 @@ class Labelled:
         depth = (self.targets >= 0).sum(axis=1)
         return np.asarray(self.targets[np.arange(len(self)), depth - 1])
 
+    def and_then(self, more: "Labelled") -> "Labelled":
+        return Labelled([*self.keys, *more.keys], [*self.texts, *more.texts], np.concatenate([self.targets, more.targets]), self.digest)
+
 
 def labelled(catalog: Catalog, tree: Taxonomy, fields: Sequence[TextFields], overlay: Overlay) -> dict[str, Labelled]:
     """Labelled products by split, in the catalog's order, with reviewed labels laid over the catalog's."""
@@ -64,7 +67,7 @@ class Vectors:
     """
 
     def __init__(self, features: Mapping[str, FeatureSet], stage_one: TextStage | None) -> None:
-        self._features, self._stage_one = features, stage_one
+        self.sets, self._stage_one = features, stage_one
         self.reads: dict[str, Literal["text", "image"]] = {name: feature.reads for name, feature in features.items()}
         self.fingerprints = {name: feature.fingerprint for name, feature in features.items()}
         if stage_one is not None:
@@ -74,7 +77,7 @@ class Vectors:
     def of(self, part: Labelled) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """n products -> name -> float32 [n, d], and bool [n, M] in the order of the names."""
         vectors, present = {}, np.zeros((len(part), len(self.reads)), dtype=bool)
-        for column, (name, feature) in enumerate(self._features.items()):
+        for column, (name, feature) in enumerate(self.sets.items()):
             vectors[name], present[:, column] = read(feature, part.keys)
         if self._stage_one is not None:
             has_text = np.array([text is not None for text in part.texts], dtype=bool)

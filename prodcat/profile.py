@@ -16,9 +16,7 @@ from prodcat.prediction.distributed import ClassifyConfig
 from prodcat.prediction.gate import GateConfig
 from prodcat.training.distributed import ScalingConfig
 from prodcat.training.encoders import EncoderTraining
-from prodcat.training.fusion_stage import (
-    FusionStageConfig,
-)
+from prodcat.training.fusion_stage import FusionStageConfig
 from prodcat.training.text_stage import TextStageConfig
 
 
@@ -28,6 +26,9 @@ class FitConfig(Config):
     seed: int = Field(0, description="split, initial weights, batches, bootstrap")
     cluster: ClusterConfig = ClusterConfig()
     ingest: IngestConfig = IngestConfig()
+    masked_titles: bool = Field(
+        False, description="both stages also train on each title without the words of the category names, as other shops and queries have them"
+    )
     stage_one_encoder: EncoderConfig
     stage_one_pretraining: EncoderTraining | None = Field(EncoderTraining(), description="null: fine-tuned from where it starts")
     stage_one: TextStageConfig = TextStageConfig()

@@ -84,6 +84,7 @@ def embed(
     config: EmbedConfig,
     *,
     limits: ImageLimits,
+    reads: Sequence[str] = ("image", "text"),
     on_progress: Progress | None = None,
 ) -> dict[str, FeatureSet]:
     """Encode products with every tower of every encoder.
@@ -92,6 +93,7 @@ def embed(
         product_files: Parquet files of PRODUCTS, readable from all nodes.
         encoders: name -> encoder folder, readable from all nodes.
         out: folder for the sets, on a file system that all nodes write.
+        reads: only towers that read these.
         on_progress: called with set name, products done, products to do.
 
     Returns:
@@ -109,8 +111,10 @@ def embed(
     waiting: set[str] = set()
     for name, place in encoders.items():
         towers = describe(place)
-        for reads, tower in sorted(towers.items()):
-            set_name = name if len(towers) == 1 else f"{name}_{reads}"
+        for kind, tower in sorted(towers.items()):
+            if kind not in reads:
+                continue
+            set_name = name if len(towers) == 1 else f"{name}_{kind}"
             folder = features.set_folder(Path(out), set_name, tower.fingerprint)
             folder.mkdir(parents=True, exist_ok=True)
             if per_file:

@@ -5,7 +5,6 @@ answers.py       predictions and labels joined by key into arrays
 compose.py       evaluate(): tables -> the content of metrics.json
 mistakes.py      confusions among siblings, the worst errors
 probes.py        hide part of a product
-masking.py       take the words of the categories out of a title
 scoring.py       which probes, which baseline, which leaves are large enough
 baseline.py      TF-IDF and a linear SVM on the title
 out_of_fold.py   what a light classifier says of products that it has not learned from

@@ -17,8 +17,8 @@ from sklearn.svm import LinearSVC
 from prodcat.config import Config
 from prodcat.errors import TrainingError
 from prodcat.evaluation.answers import paths_of, scoring_tree
-from prodcat.evaluation.masking import CategoryMask
 from prodcat.evaluation.metrics import UNLABELLED, score
+from prodcat.masking import CategoryMask
 from prodcat.taxonomy import Taxonomy
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from prodcat.contracts import Product
 from prodcat.errors import ContractError
-from prodcat.evaluation.masking import CategoryMask
+from prodcat.masking import CategoryMask
 
 FULL, MASKED_TITLE = "title+image", "masked-title"
 # Columns of answers.TRUTH.

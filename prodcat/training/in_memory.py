@@ -38,6 +38,11 @@ class FusionData:
         """Args: chosen: bool [n], or row numbers."""
         return FusionData({name: values[chosen] for name, values in self.vectors.items()}, self.present[chosen], self.targets[chosen])
 
+    def and_then(self, more: "FusionData") -> "FusionData":
+        """These products, and those; both have the same modalities."""
+        vectors = {name: np.concatenate([values, more.vectors[name]]) for name, values in self.vectors.items()}
+        return FusionData(vectors, np.concatenate([self.present, more.present]), np.concatenate([self.targets, more.targets]))
+
     def readable(self) -> "FusionData":
         """Products that have a modality."""
         return self.rows(np.asarray(self.present.any(axis=1)))

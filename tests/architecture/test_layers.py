@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-BASE = frozenset({"errors", "taxonomy", "contracts", "images", "config", "decoding"})
+BASE = frozenset({"errors", "taxonomy", "contracts", "images", "config", "decoding", "masking"})
 
 # part of prodcat -> other parts, or single modules of them, that it may import besides the base and itself
 ALLOWED: dict[str, frozenset[str]] = {

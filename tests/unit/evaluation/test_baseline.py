@@ -6,7 +6,7 @@ import pytest
 
 from prodcat.errors import ContractError, TaxonomyError, TrainingError
 from prodcat.evaluation.baseline import BaselineConfig, TfidfBaseline, baseline_scores
-from prodcat.evaluation.masking import CategoryMask
+from prodcat.masking import CategoryMask
 from prodcat.taxonomy import Taxonomy
 
 SHIRT, DRESS, SPORTS = ("Apparel", "Topwear", "Shirts"), ("Apparel", "Dresses"), ("Footwear", "Shoes", "Sports")

@@ -4,8 +4,8 @@ import pytest
 
 from prodcat.contracts import Product
 from prodcat.errors import ContractError
-from prodcat.evaluation.masking import CategoryMask
 from prodcat.evaluation.probes import FULL, HIDING, NAMES, PROBES, hide
+from prodcat.masking import CategoryMask
 from prodcat.taxonomy import Taxonomy
 
 WHOLE = Product("shop", "1", title="Blue shirt", description="Cotton shirts", brand="Acme Apparel", path=("Apparel",), image=b"jpeg")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prodcat.evaluation.masking import CategoryMask, forms, normalise
+from prodcat.masking import CategoryMask, forms, normalise
 from prodcat.taxonomy import Taxonomy
 
 MASK = CategoryMask(

@@ -1,4 +1,4 @@
-"""Titles with the category's own words taken out, so that what else a title says can be measured. Knows no model and no product.
+"""Texts with the categories' own words taken out, so that what else they say can be measured and learned. Knows no model and no product.
 
 A masked word is removed and nothing is put in its place: a token would tell a model that, and how often, a category was named, and it is a word that
 no encoder has met. What is removed: every word of every category name in a tree, in singular and plural, with or without possessive, upper or lower
