@@ -26,6 +26,7 @@ from prodcat.errors import FeedError
 from prodcat.evaluation.answers import TRUTH, paths_of
 from prodcat.evaluation.baseline import baseline_scores
 from prodcat.evaluation.compose import evaluate as compose
+from prodcat.evaluation.confidence import confidence_figures
 from prodcat.evaluation.mistakes import ErrorExample, worst_errors
 from prodcat.evaluation.probes import FULL, MASKED_TITLE, hide
 from prodcat.evaluation.report import GALLERY, write_report
@@ -132,7 +133,10 @@ def evaluate(
         masked_baseline=_baseline(config, bundle, everything, truth, mask, on_progress) if MASKED_TITLE in config.probes else None,
         probes={name: classified.answers(name) for name in config.probes},
         seed=config.seed,
+        reliability=confidence_figures,
     )
+    # What the confidences were before calibration is known of the validation products alone.
+    metrics["reliability"]["on_validation"] = bundle.manifest.training.get("calibration")
     metrics["unlabelled"] = int(pc.sum(pc.and_(pa.array(unseen), pc.invert(labelled))).as_py() or 0)
     metrics["unreadable"] = unreadable
     metrics["left_out"] = {"seen": int((~unseen).sum()) - related, "near_duplicates_of_seen": related}
@@ -153,6 +157,8 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
         f"hierarchical F1 {h['f1']:.4f} [{h['f1_ci'][0]:.4f}, {h['f1_ci'][1]:.4f}], valid paths {metrics['valid_paths']:.1%}, "
         f"to stage two {metrics['cascade']['stage_two_share']:.1%}",
     ]
+    if metrics["reliability"]["answers"]["ece"] is not None:
+        lines.append(f"expected calibration error of whole answers {metrics['reliability']['answers']['ece']:.4f}")
     for name, probe in metrics["probes"].items():
         if probe["products"]:
             lines.append(f"  {name}: hierarchical F1 {probe['hierarchical']['f1']:.4f} on {probe['products']:,} products")

@@ -15,7 +15,7 @@ from prodcat.evaluation.probes import FULL, MASKED_TITLE, probe_named
 from prodcat.taxonomy import Taxonomy
 
 CONFUSIONS = 20
-# Answers and labels of the same products over one tree -> figures that JSON can hold; of these the report shows `ece`: {level: error, 0 to 1}.
+# Answers and labels of the same products over one tree -> figures that JSON can hold, as confidence.confidence_figures gives them.
 Reliability = Callable[[Answers, Labels], dict[str, Any]]
 
 

@@ -75,6 +75,22 @@ def f1_intervals(rows: list[tuple[str, float, float, float]]) -> str:
         return _svg(figure)
 
 
+def risk_curve(curve: list[dict[str, Any]]) -> str:
+    """Risk against coverage, one point a threshold.
+
+    Args:
+        curve: points {"coverage", "risk", "threshold"}, 0 to 1, by rising coverage, at least one.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _axes(4.4, 3.0)
+        axes.plot([100 * point["coverage"] for point in curve], [100 * point["risk"] for point in curve], color=ACCENT, linewidth=1.8)
+        axes.set_xlim(0, 102)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("answered, the surest first, % of products")
+        axes.set_ylabel("wrong, % of those answered")
+        return _svg(figure)
+
+
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     """Size in inches."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor=PAPER)

@@ -16,7 +16,7 @@ import jinja2
 from PIL import Image
 
 from prodcat.errors import ImageError
-from prodcat.evaluation.figures import f1_intervals, gate_curve
+from prodcat.evaluation.figures import f1_intervals, gate_curve, risk_curve
 from prodcat.evaluation.mistakes import ErrorExample
 from prodcat.evaluation.probes import MASKED_TITLE, NAMES
 from prodcat.images import ImageLimits, decode
@@ -51,7 +51,8 @@ def render(metrics: dict[str, Any], *, errors: Sequence[ErrorExample], title: st
     environment.filters["percent"] = lambda value: "\N{EN DASH}" if value is None else f"{100 * value:.2f}"
     environment.filters["count"] = lambda value: f"{value:,}"
     template = environment.from_string(resources.files("prodcat.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
-    gate = metrics["gate"]
+    gate, reliability = metrics["gate"], metrics["reliability"]
+    risks = reliability["risk_coverage"]["curve"] if reliability else []
     return template.render(
         m=metrics,
         title=title,
@@ -59,6 +60,8 @@ def render(metrics: dict[str, Any], *, errors: Sequence[ErrorExample], title: st
         probe_names=NAMES,
         intervals=_data_uri("image/svg+xml", f1_intervals(_interval_rows(metrics)).encode()),
         gate_plot=_data_uri("image/svg+xml", gate_curve(gate["threshold"], gate["curve"]).encode()) if gate and gate["curve"] else None,
+        confidences=[*reliability["levels"].items(), ("Whole answers", reliability["answers"])] if reliability else [],
+        risk_plot=_data_uri("image/svg+xml", risk_curve(risks).encode()) if len(risks) > 1 else None,
         gallery=[_card(example) for example in errors[:GALLERY]],
     )
 

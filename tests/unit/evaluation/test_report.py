@@ -100,6 +100,15 @@ def test_hostile_text_is_shown_not_run():
     assert page.text.count("alert(1)") >= 10  # title, heading, bundle, baseline, platform, language, confusion, card: as text
 
 
+JUDGED = {"products": 30, "accuracy": 0.9333, "confidence": 0.94, "ece": 0.0123, "table": []}
+RELIABILITY = {
+    "levels": {"1": JUDGED},
+    "ece": {"1": 0.0123},
+    "answers": {**JUDGED, "ece": None},
+    "risk_coverage": {"aurc": 0.01, "curve": [{"coverage": 0.5, "risk": 0.0, "threshold": 0.9}, {"coverage": 1.0, "risk": 0.07, "threshold": 0.2}]},
+}
+
+
 def _hostile_metrics(text: str) -> dict:
     """Metrics in which every word that comes from a shop is `text`."""
     part = {"products": 1, "unlabelled": 0, "hierarchical": PART, "levels": {"1": {"products": 1, "classes": 1, "accuracy": 0.5, "macro_f1": 0.5}}}
@@ -118,7 +127,7 @@ def _hostile_metrics(text: str) -> dict:
         "language_unknown": 0,
         "baseline": {"absent": text},
         "masked_baseline": {"absent": text},
-        "reliability": {"ece": {text: 0.01}},
+        "reliability": {**RELIABILITY, "levels": {text: RELIABILITY["answers"]}},
         "probes": {"title+image": {**part, **rest, "left_out": 0}, "image": {**part, **rest, "hierarchical": None, "levels": {}, "left_out": 1}},
         "gate": None,
         "confusions": [{"parent": text, "truth": text, "predicted": text, "level": 1, "products": 1, "of": 1}],
@@ -131,7 +140,7 @@ def test_what_was_set_aside_or_changed_before_and_who_judged_confidence_is_said(
         "unreadable": 3,
         "small_leaves": {"min_products": 10, "leaves": 4, "products": 13},
         "labels": {"changed": 5, "dropped": 2, "test": 1},
-        "reliability": {"ece": {"1": 0.0123}},
+        "reliability": RELIABILITY,
     }
     without_seeds = {name: {**probe, "seeds": None} for name, probe in metrics["probes"].items()}
     told = render({**metrics, **before, "probes": without_seeds}, errors=[], title="t")
@@ -142,6 +151,7 @@ def test_what_was_set_aside_or_changed_before_and_who_judged_confidence_is_said(
     assert "5 changed and 2 dropped, of test products 1, so these figures do not compare" in told
     assert "<h2>Confidence</h2>" in told
     assert "0.0123" in told
+    assert "93.33" in told
     assert "seeds" not in Page(told).text
     assert not [words for words in ("Not scored", "Labels were reviewed", "<h2>Confidence</h2>") if words in page]
 

@@ -1,0 +1,43 @@
+"""What a bundle's confidences are worth: its answers and the labels, level by level and as whole answers, for reliability.py. Knows no file.
+
+Shapes: n products, D levels of the tree that is scored on.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from prodcat.evaluation.answers import Answers, Labels
+from prodcat.evaluation.reliability import figures, level_figures, risk_coverage
+
+
+def confidence_figures(answers: Answers, labels: Labels) -> dict[str, Any]:
+    """Over the labelled products.
+
+    Returns:
+        levels: `reliability.level_figures`, a level judged where both answer and label name a category on it;
+        ece: {level: expected calibration error};
+        answers: `reliability.figures` of whole answers, by the confidence of their last level; an answer that goes on below the end of its label
+            cannot be judged and is left out, one that stops above it is right if the label lies below;
+        risk_coverage: of the same.
+    """
+    rows = labels.target >= 0
+    depth = labels.tree.depth
+    # -1 where there is no category; an answer that is no path (NO_PATH) has none on any level.
+    answered = np.where((answers.pred >= 0)[:, None], labels.tree.path_indices[np.maximum(answers.pred, 0)], -1)[rows]
+    label = labels.tree.path_indices[labels.target[rows]]
+    confidence = np.full((int(rows.sum()), depth), np.nan)
+    for row, place in enumerate(np.flatnonzero(rows)):
+        given = answers.rows[place]["confidences"][:depth]
+        confidence[row, : len(given)] = given
+    right = (answered == label) & (answered >= 0)
+    levels = level_figures(np.where(label >= 0, confidence, np.nan), right)
+    ends = np.isfinite(confidence).sum(axis=1) - 1
+    judged = np.flatnonzero((ends >= 0) & (np.take_along_axis(label, np.maximum(ends, 0)[:, None], axis=1)[:, 0] >= 0))
+    whole = confidence[judged, ends[judged]], right[judged, ends[judged]]
+    return {
+        "levels": levels,
+        "ece": {level: entry["ece"] for level, entry in levels.items()},
+        "answers": figures(*whole),
+        "risk_coverage": risk_coverage(*whole),
+    }

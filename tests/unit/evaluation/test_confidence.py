@@ -1,0 +1,48 @@
+"""Which confidences are judged, and by what: labels that end early, answers that stop early, products without a label."""
+
+import numpy as np
+import pytest
+
+from prodcat.evaluation.answers import Answers, Labels
+from prodcat.evaluation.confidence import confidence_figures
+from prodcat.evaluation.metrics import NO_PATH, UNLABELLED
+from prodcat.taxonomy import Taxonomy
+
+TREE = Taxonomy([("a", "b"), ("a", "c"), ("d",)])
+
+
+def judged(pairs: list[tuple[tuple[str, ...] | None, tuple[str, ...] | None, list[float]]]) -> dict:
+    """(answer, label, confidences) a product."""
+    size = len(pairs)
+    none, yes = np.array([None] * size), np.ones(size, dtype=bool)
+    pred = np.array([NO_PATH if answer is None else TREE.index(answer) for answer, _, _ in pairs])
+    target = np.array([UNLABELLED if label is None else TREE.index(label) for _, label, _ in pairs])
+    rows = [{"confidences": confidences} for _, _, confidences in pairs]
+    labels = Labels(TREE, [str(i) for i in range(size)], target, [label for _, label, _ in pairs], none, none, none, yes, yes, yes)
+    return confidence_figures(Answers(pred, np.ones(size, dtype=int), rows, "v"), labels)
+
+
+def test_each_level_is_judged_where_both_name_a_category() -> None:
+    found = judged(
+        [(("a", "b"), ("a", "b"), [0.9, 0.8]), (("a", "b"), ("a", "c"), [0.9, 0.8]), (("d",), ("d",), [0.7]), (("a", "b"), None, [1.0, 1.0])]
+    )
+    assert {level: (part["products"], part["accuracy"]) for level, part in found["levels"].items()} == {"1": (3, 1.0), "2": (2, 0.5)}
+    assert found["ece"]["2"] == pytest.approx(0.3)
+    assert (found["answers"]["products"], found["answers"]["accuracy"]) == (3, pytest.approx(2 / 3))
+    assert found["risk_coverage"]["curve"][-1]["risk"] == pytest.approx(1 / 3)
+
+
+def test_an_answer_below_the_end_of_its_label_is_not_judged_and_one_above_it_is() -> None:
+    found = judged([(("a", "b"), ("a",), [0.9, 0.8]), (("a",), ("a", "c"), [0.9]), (("d",), ("a", "c"), [0.6])])
+    assert found["levels"]["1"]["products"] == 3
+    assert "2" not in found["levels"]
+    assert (found["answers"]["products"], found["answers"]["accuracy"]) == (2, 0.5)
+
+
+def test_an_answer_that_is_no_path_is_wrong() -> None:
+    assert judged([(None, ("a", "b"), [0.9, 0.8])])["answers"]["accuracy"] == 0.0
+
+
+def test_without_a_label_there_is_nothing_to_say() -> None:
+    found = judged([(("d",), None, [0.9])])
+    assert (found["levels"], found["answers"]["ece"], found["risk_coverage"]["curve"]) == ({}, None, [])
