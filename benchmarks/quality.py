@@ -2,8 +2,9 @@
 
     python benchmarks/quality.py FEED --out runs/quality [--config offline] [--set KEY=VALUE ...]
 
-Fits (or goes on with OUT), evaluates, prints a table and writes benchmarks/results/quality.json: counts, classes, seed, 95 % intervals over
-near-duplicate groups, errors as a ratio to the baseline's.
+Fits (or goes on with OUT), evaluates, prints a table and writes benchmarks/results/NAME.json: counts, classes, seed, 95 % intervals over groups of
+near-duplicates, errors as a ratio to the baseline's. To score leaves of at least ten products only:
+`--set evaluate.min_leaf_products=10 --name quality_leaves_of_10`.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Any
 
 from prodcat.commands import run_fit
 
-RESULTS = Path(__file__).parent / "results" / "quality.json"
+RESULTS = Path(__file__).parent / "results"
 
 
 def row(name: str, part: dict[str, Any]) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("feed")
     arguments.add_argument("--out", type=Path, default=Path("runs/quality"))
+    arguments.add_argument("--name", default="quality", help="of the file of results")
     arguments.add_argument("--config", default="offline")
     arguments.add_argument("--set", dest="sets", action="append", default=[])
     a = arguments.parse_args()
@@ -54,15 +56,20 @@ def main() -> None:
         "seed": metrics["seed"],
         "bundle": summary["version"],
         "trained_on": metrics["trained_on"],
+        "smallest_leaf": metrics["small_leaves"]["min_products"],
         "test_products": metrics["products"],
         "test_classes": metrics["classes"],
         "valid_paths": metrics["valid_paths"],
         "stage_two_share": round(metrics["cascade"]["stage_two_share"], 4),
+        "calibration_error": {
+            "before, validation": metrics["reliability"]["on_validation"],
+            "test": {**metrics["reliability"]["ece"], "whole answers": metrics["reliability"]["answers"]["ece"]},
+        },
         "errors_against_baseline": round(metrics["baseline"]["error_ratio"], 3),
         "rows": rows,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{a.name}.json").write_text(json.dumps(result, indent=1) + "\n")
     for entry in rows:
         low, high = entry["f1_ci"]
         figures = f"F1 {entry['hierarchical_f1']:.4f} [{low:.4f}, {high:.4f}]  leaf accuracy {entry['leaf_accuracy']:.4f}"

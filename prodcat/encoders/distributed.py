@@ -68,7 +68,7 @@ class EmbedConfig(Config):
 
 @dataclass(frozen=True)
 class _Job:
-    """One tower, the set it fills, and the products that are in the set already, as an Arrow array of identities."""
+    """One tower, the set it fills, and the products that need no look, as an Arrow array of identities."""
 
     name: str
     encoder: Path
@@ -105,6 +105,7 @@ def embed(
     """
     # Keys and digests only: titles and images stay in the files until a worker reads them.
     per_file = {file: pq.read_table(file, columns=["key", "digest"]) for file in product_files}
+    conditions = limits.model_dump_json()
     sets: dict[str, FeatureSet] = {}
     jobs: list[_Job] = []
     totals: dict[str, int] = {}
@@ -119,7 +120,7 @@ def embed(
             folder.mkdir(parents=True, exist_ok=True)
             if per_file:
                 features.drop_superseded(folder, pa.concat_tables(list(per_file.values())))
-            done = _identity(features.identities(folder))
+            done = _identity(pa.concat_tables([features.identities(folder), features.without(folder, conditions)]))
             new = {file: pc.invert(pc.is_in(_identity(table), value_set=done)) for file, table in per_file.items()}
             sets[set_name] = FeatureSet(set_name, folder, tower.fingerprint, tower.dim, tower.reads, 0, 0)
             totals[set_name] = sum(mask.true_count for mask in new.values())
@@ -127,6 +128,10 @@ def embed(
                 waiting |= {file for file, mask in new.items() if mask.true_count}
                 jobs.append(_Job(set_name, Path(place), tower, folder, ray.put(done)))
     counts = _run(jobs, sorted(waiting), totals, config, limits, on_progress or _silent) if jobs else {}
+    for job in jobs:
+        everything = pa.concat_tables(list(per_file.values()))
+        in_vain = pc.invert(pc.is_in(_identity(everything), value_set=_identity(features.identities(job.folder))))
+        features.note_without(job.folder, everything.filter(in_vain), conditions)
     for name, found in sets.items():
         written, unreadable = counts.get(name, (0, 0))
         sets[name] = replace(found, rows=features.identities(found.folder).num_rows, new_rows=written, unreadable=unreadable)

@@ -1,7 +1,7 @@
 """The folder in which a tower's vectors are kept, and how they are read back. Ray-free; knows no weights and no images.
 
 A set lives in <set name>-<fingerprint[:16]>/part-*.parquet. A part appears whole or not at all, and a product has one row: that of its
-present content.
+present content. Products without the input, or with an image that does not decode, stand in without.parquet beside, so that nobody looks again.
 """
 
 import uuid
@@ -76,10 +76,27 @@ def stored_sets(out: Path, products: pa.Table) -> dict[str, StoredSet]:
     return {name: stored for name, (_, stored) in found.items()}
 
 
+_IDENTITY = pa.schema([contracts.PRODUCTS.field("key"), contracts.PRODUCTS.field("digest")])
+_WITHOUT = "without.parquet"
+
+
 def identities(folder: Path) -> pa.Table:
     """Columns key and digest of all rows that a set has."""
-    schema = pa.schema([contracts.PRODUCTS.field("key"), contracts.PRODUCTS.field("digest")])
-    return pa.concat_tables([schema.empty_table(), *(pq.read_table(part, columns=schema.names).cast(schema) for part in parts(folder))])
+    return pa.concat_tables([_IDENTITY.empty_table(), *(pq.read_table(part, columns=_IDENTITY.names).cast(_IDENTITY) for part in parts(folder))])
+
+
+def without(folder: Path, conditions: str) -> pa.Table:
+    """Columns key and digest of products that were looked at in vain under these conditions; none if it was under others."""
+    file = folder / _WITHOUT
+    if not file.exists():
+        return _IDENTITY.empty_table()
+    found = pq.read_table(file)
+    return found.cast(_IDENTITY) if (found.schema.metadata or {}).get(b"conditions") == conditions.encode() else _IDENTITY.empty_table()
+
+
+def note_without(folder: Path, rows: pa.Table, conditions: str) -> None:
+    """Args: conditions: what decides whether an input is read, beside the product itself."""
+    _write(rows.cast(_IDENTITY).replace_schema_metadata({"conditions": conditions}), folder / _WITHOUT)
 
 
 def write_part(folder: Path, rows: pa.Table) -> None:

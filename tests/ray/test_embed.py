@@ -104,7 +104,9 @@ def test_features_equal_the_towers_and_only_new_products_are_encoded(folders: di
             assert pq.read_schema(part).equals(contracts.features(feature_set.dim))
 
     # A second run starts nothing on the cluster: its answer comes at once, from what is there.
-    again = embed(files, folders, tmp_path / "features", CONFIG, limits=limits)
+    told: list[tuple[str, int, int]] = []
+    again = embed(files, folders, tmp_path / "features", CONFIG, limits=limits, on_progress=lambda *line: told.append(line))
+    assert told == []
     assert {name: (s.rows, s.new_rows) for name, s in again.items()} == {name: (s.rows, 0) for name, s in sets.items()}
 
     rows[2]["title"] = "a wholly different red dress"

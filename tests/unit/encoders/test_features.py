@@ -57,3 +57,13 @@ def test_a_set_of_another_size_is_named(feature_set: features.FeatureSet) -> Non
     wrong = features.FeatureSet("vit", feature_set.folder, "f", 4, "image", 5, 5)
     with pytest.raises(ContractError, match="vectors of 3 numbers, expected are 4"):
         features.read(wrong, ["a"])
+
+
+def test_products_looked_at_in_vain_are_remembered_under_the_same_conditions_only(feature_set: features.FeatureSet) -> None:
+    assert features.without(feature_set.folder, "20 MB").num_rows == 0
+    features.note_without(feature_set.folder, pa.table({"key": ["x"], "digest": ["9"]}), "20 MB")
+    assert features.without(feature_set.folder, "20 MB").to_pylist() == [{"key": "x", "digest": "9"}]
+    assert features.without(feature_set.folder, "90 MB").num_rows == 0
+    # They are no part of the set.
+    assert sorted(features.identities(feature_set.folder)["key"].to_pylist()) == ["a", "b", "c", "d", "e"]
+    assert features.read(feature_set, ["x"])[1].tolist() == [False]
