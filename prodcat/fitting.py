@@ -125,7 +125,7 @@ def prepare(
     masked = None
     if config.masked_titles:
         masked = write_masked(catalog, parts["train"], CategoryMask(tree), config.stage_one_encoder.fields, out / MASKED)
-        on_progress(f"masked titles: {len(masked):,} of the training products are learned from twice")
+        on_progress(f"masked titles: {len(masked):,} training products are shown to stage two once more, without category words")
 
     stage_one_folder, key_one_encoder = _encoder(
         "stage_one", config.stage_one_encoder, config.stage_one_pretraining, None, parts["train"], catalog, tree, out, config, steps, on_progress
@@ -156,7 +156,7 @@ def prepare(
     features = embedded(catalog.product_files(), folders, "features")
     others = {} if masked is None else embedded([str(out / MASKED)], folders, "features_masked", ["text"])
 
-    key_one = _fit_stage_one(stage_one_folder, parts, masked, layout, out, config, steps, [digest, key_one_encoder], on_progress)
+    key_one = _fit_stage_one(stage_one_folder, parts, layout, out, config, steps, [digest, key_one_encoder], on_progress)
     stage_one = TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads) if STAGE_ONE_VECTOR in modalities else None
     vectors = Vectors({name: found for name, found in features.items() if name in modalities}, stage_one)
     # The same images, other texts.
@@ -301,7 +301,6 @@ def _encoder(
 def _fit_stage_one(
     encoder: Path,
     parts: Mapping[str, Labelled],
-    masked: Labelled | None,
     layout: HeadLayout,
     out: Path,
     config: FitConfig,
@@ -316,16 +315,15 @@ def _fit_stage_one(
         task = text_task(encoder, layout.tree, config.stage_one, objective)
         tables = {}
         for split in ("train", "validation"):
-            part = parts[split] if split == "validation" or masked is None else parts[split].and_then(masked)
-            rows = [row for row, text in enumerate(part.texts) if text]
-            texts = [part.texts[row] or "" for row in rows]
-            tables[split] = text_rows(task, texts, layout.end_targets(part.targets[rows]))
+            rows = [row for row, text in enumerate(parts[split].texts) if text]
+            texts = [parts[split].texts[row] or "" for row in rows]
+            tables[split] = text_rows(task, texts, layout.end_targets(parts[split].targets[rows]))
         loop = config.stage_one.loop.model_copy(update={"seed": config.seed})
         weights = fit_on_ray(task, tables, loop=loop, scaling=config.scaling, out=folder, on_progress=on_progress)
         shutil.rmtree(folder / "exported", ignore_errors=True)
         export(task, weights, folder / "exported")
 
-    inputs = [*inputs, config.masked_titles, config.hierarchy, config.stage_one, config.stage_one_encoder.fields, config.scaling, config.seed]
+    inputs = [*inputs, config.hierarchy, config.stage_one, config.stage_one_encoder.fields, config.scaling, config.seed]
     return steps.run("stage one", inputs, folder, make)
 
 

@@ -37,9 +37,6 @@ class Labelled:
         depth = (self.targets >= 0).sum(axis=1)
         return np.asarray(self.targets[np.arange(len(self)), depth - 1])
 
-    def and_then(self, more: "Labelled") -> "Labelled":
-        return Labelled([*self.keys, *more.keys], [*self.texts, *more.texts], np.concatenate([self.targets, more.targets]), self.digest)
-
 
 def labelled(catalog: Catalog, tree: Taxonomy, fields: Sequence[TextFields], overlay: Overlay) -> dict[str, Labelled]:
     """Labelled products by split, in the catalog's order, with reviewed labels laid over the catalog's."""

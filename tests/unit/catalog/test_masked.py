@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from prodcat.catalog.chunks import IngestConfig
@@ -27,7 +28,10 @@ def catalog(tmp_path: Path) -> Catalog:
 
 def everything(given: Catalog) -> Labelled:
     parts = labelled(given, given.taxonomy, ("title",), Overlay())
-    return parts["train"].and_then(parts["validation"]).and_then(parts["test"])
+    given = list(parts.values())
+    return Labelled(
+        [key for part in given for key in part.keys], [text for part in given for text in part.texts], np.concatenate([p.targets for p in given])
+    )
 
 
 def test_a_product_that_names_its_category_is_written_without_it(tmp_path: Path) -> None:
