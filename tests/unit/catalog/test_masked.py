@@ -27,11 +27,9 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 def everything(given: Catalog) -> Labelled:
-    parts = labelled(given, given.taxonomy, ("title",), Overlay())
-    given = list(parts.values())
-    return Labelled(
-        [key for part in given for key in part.keys], [text for part in given for text in part.texts], np.concatenate([p.targets for p in given])
-    )
+    parts = list(labelled(given, given.taxonomy, ("title",), Overlay()).values())
+    keys, texts = [key for part in parts for key in part.keys], [text for part in parts for text in part.texts]
+    return Labelled(keys, texts, np.concatenate([part.targets for part in parts]))
 
 
 def test_a_product_that_names_its_category_is_written_without_it(tmp_path: Path) -> None:
