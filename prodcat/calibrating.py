@@ -18,7 +18,7 @@ from prodcat.prediction.backoff import BackoffConfig, choose_backoff
 from prodcat.prediction.calibration import Calibration, CalibrationConfig, Reading, fit_calibration, whole_labels
 from prodcat.prediction.cascade import CascadeSettings
 from prodcat.prediction.conformal import ConformalConfig, choose_conformal
-from prodcat.prediction.gate import GateConfig, choose_gate
+from prodcat.prediction.gate import Answered, GateConfig, choose_gate
 from prodcat.taxonomy import HeadLayout
 
 
@@ -33,6 +33,15 @@ class StageLogits:
 
     logits: np.ndarray
     readable: np.ndarray
+
+
+@dataclass(frozen=True)
+class StagesOnMasked:
+    """What both stages say of validation products under titles without category words, and their label columns [n, D]."""
+
+    one: StageLogits
+    two: StageLogits
+    targets: np.ndarray
 
 
 def check_enough(products: int, backoff: BackoffConfig, conformal: ConformalConfig) -> None:
@@ -60,11 +69,13 @@ def calibrate(
     gate: GateConfig | None = None,
     backoff: BackoffConfig | None = None,
     conformal: ConformalConfig | None = None,
+    masked: StagesOnMasked | None = None,
     on_progress: Callable[[str], None] = print,
 ) -> tuple[CascadeSettings, dict[str, Any]]:
     """
     Args:
         targets: int [n, D] columns (HeadLayout.end_targets), -1 where unlabelled; every product labelled at level 1.
+        masked: heard by the gate alone: calibration is for titles as they are.
 
     Returns:
         the settings, and `calibration_figures` of both stages, for the bundle's manifest.
@@ -80,9 +91,15 @@ def calibrate(
         on_progress(f"{name.replace('_', ' ')}: " + _said(found))
     reading_one, reading_two = (fit.read(stage.logits, layout, decoder) for fit, stage in zip(fitted, (one, two), strict=True))
     labels = layout.nodes[_deepest(targets)]
-    some = two.readable
     confidence = np.where(one.readable, reading_one.whole, -np.inf)
-    chosen = choose_gate(confidence[some], reading_one.nodes[some], reading_two.nodes[some], labels[some], layout, gate or GateConfig())
+    some = two.readable
+    answered = Answered(confidence[some], reading_one.nodes[some], reading_two.nodes[some], labels[some])
+    answered_masked = None
+    if masked is not None:
+        again_one, again_two = (fit.read(stage.logits, layout, decoder) for fit, stage in zip(fitted, (masked.one, masked.two), strict=True))
+        sure = np.where(masked.one.readable, again_one.whole, -np.inf)
+        answered_masked = Answered(sure, again_one.nodes, again_two.nodes, layout.nodes[_deepest(masked.targets)])
+    chosen = choose_gate(answered, layout, gate or GateConfig(), answered_masked)
     point = min(chosen.curve, key=lambda point: abs(point.threshold - chosen.threshold), default=None)
     if point is not None:
         on_progress(

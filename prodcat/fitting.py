@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from prodcat import __version__
-from prodcat.calibrating import StageLogits, calibrate, check_enough
+from prodcat.calibrating import StageLogits, StagesOnMasked, calibrate, check_enough
 from prodcat.catalog.distributed import ingest
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.store import Catalog
@@ -41,7 +41,7 @@ from prodcat.training.fusion_stage import FusionStageTask, fusion_rows, join_mem
 from prodcat.training.in_memory import FusionData
 from prodcat.training.text_stage import export, text_rows, text_task
 
-# In a run's folder: training products without category words.
+# In a run's folder: train and validation products without category words.
 MASKED = "masked/products.parquet"
 
 
@@ -53,7 +53,8 @@ class Prepared:
         parts: labelled products by split.
         encoders: name -> folder, of the encoders that stage two reads.
         vectors: of the modalities that stage two fuses.
-        masked: training products that are learned from a second time, without category words (masked.py), with their vectors; or None.
+        masked: train and validation products without category words (masked.py), and their vectors: stage two learns from them a second time, and
+            the gate is chosen on them as well; or None.
         keys: of the steps that made the above.
     """
 
@@ -63,7 +64,7 @@ class Prepared:
     parts: Mapping[str, Labelled]
     encoders: Mapping[str, Path]
     vectors: Vectors
-    masked: tuple[Labelled, Vectors] | None
+    masked: tuple[Mapping[str, Labelled], Vectors] | None
     keys: tuple[str, ...]
 
     @property
@@ -75,7 +76,8 @@ class Prepared:
         own = FusionData(*self.vectors.of(self.parts[split]), self.layout.end_targets(self.parts[split].targets))
         if split != "train" or self.masked is None:
             return own
-        part, vectors = self.masked
+        parts, vectors = self.masked
+        part = parts[split]
         return own.and_then(FusionData(*vectors.of(part), self.layout.end_targets(part.targets)))
 
 
@@ -124,8 +126,9 @@ def prepare(
     on_progress("labelled products: " + ", ".join(f"{split} {len(part):,}" for split, part in parts.items()))
     masked = None
     if config.masked_titles:
-        masked = write_masked(catalog, parts["train"], CategoryMask(tree), config.stage_one_encoder.fields, out / MASKED)
-        on_progress(f"masked titles: {len(masked):,} training products are shown to stage two once more, without category words")
+        learned = {split: parts[split] for split in ("train", "validation")}
+        masked = write_masked(catalog, learned, CategoryMask(tree), config.stage_one_encoder.fields, out / MASKED)
+        on_progress(f"masked titles: {len(masked['train']):,} training products are shown to stage two once more, without category words")
 
     stage_one_folder, key_one_encoder = _encoder(
         "stage_one", config.stage_one_encoder, config.stage_one_pretraining, None, parts["train"], catalog, tree, out, config, steps, on_progress
@@ -179,14 +182,14 @@ def fit(
     prepared = prepare(
         sources, out, config, mapping=mapping, taxonomy=taxonomy, labels=labels, change_test_labels=change_test_labels, on_progress=on_progress
     )
-    catalog, layout, overlay = prepared.catalog, prepared.layout, prepared.overlay
+    catalog, overlay = prepared.catalog, prepared.overlay
     parts, folders, vectors, tree = prepared.parts, prepared.encoders, prepared.vectors, prepared.tree
     out = out.absolute()
     steps = Steps(out, on_progress)
     task, key_two = _fit_stage_two(prepared, out, config, steps, on_progress)
 
     def make_bundle() -> None:
-        settings, figures = _cascade(task, vectors, parts["validation"], layout, out, config, on_progress)
+        settings, figures = _cascade(task, prepared, out, config, on_progress)
         places = {name: (name, "text") for name in [STAGE_ONE_VECTOR]}
         places |= {name: (encoder, tower.reads) for name, (encoder, tower) in encoder_towers({n: load(f) for n, f in folders.items()}).items()}
         stage_two = MultimodalStageSettings(
@@ -354,24 +357,27 @@ def _fit_stage_two(prepared: Prepared, out: Path, config: FitConfig, steps: Step
 
 
 def _cascade(
-    task: FusionStageTask,
-    sources: Vectors,
-    validation: Labelled,
-    layout: HeadLayout,
-    out: Path,
-    config: FitConfig,
-    on_progress: Progress,
+    task: FusionStageTask, prepared: Prepared, out: Path, config: FitConfig, on_progress: Progress
 ) -> tuple[CascadeSettings, dict[str, Any]]:
     """What both stages say of the validation products, stage one as it will serve, quantized -> how the cascade answers."""
+    layout = prepared.layout
     stage_one = TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads)
-    with_text = np.array([text is not None for text in validation.texts], dtype=bool)
-    logits_one = np.zeros((len(validation), len(layout)), dtype=np.float32)
-    logits_one[with_text] = stage_one.read([text for text in validation.texts if text is not None])[0]
-    vectors, present = sources.of(validation)
-    logits_two = fused_logits(trained_fusion(task, out / STAGE_TWO / "model.safetensors", config.stage_two.members), vectors, present)
+    fusion = trained_fusion(task, out / STAGE_TWO / "model.safetensors", config.stage_two.members)
+
+    def both(part: Labelled, sources: Vectors) -> tuple[StageLogits, StageLogits]:
+        with_text = np.array([text is not None for text in part.texts], dtype=bool)
+        logits_one = np.zeros((len(part), len(layout)), dtype=np.float32)
+        logits_one[with_text] = stage_one.read([text for text in part.texts if text is not None])[0]
+        vectors, present = sources.of(part)
+        return StageLogits(logits_one, with_text), StageLogits(fused_logits(fusion, vectors, present), np.asarray(present.any(axis=1)))
+
+    validation = prepared.parts["validation"]
+    masked = None
+    if prepared.masked is not None:
+        parts, sources = prepared.masked
+        masked = StagesOnMasked(*both(parts["validation"], sources), layout.end_targets(parts["validation"].targets))
     return calibrate(
-        StageLogits(logits_one, with_text),
-        StageLogits(logits_two, np.asarray(present.any(axis=1))),
+        *both(validation, prepared.vectors),
         layout.end_targets(validation.targets),
         layout,
         text_fields=config.stage_one_encoder.fields,
@@ -380,6 +386,7 @@ def _cascade(
         gate=config.gate,
         backoff=config.backoff,
         conformal=config.conformal,
+        masked=masked,
         on_progress=on_progress,
     )
 

@@ -15,7 +15,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from prodcat.taxonomy import Taxonomy
 
@@ -59,6 +59,14 @@ class _Token:
     end: int
 
 
+class ProductTexts(TypedDict):
+    """What a classifier may read of a product beside its image."""
+
+    title: str | None
+    description: str | None
+    brand: str | None
+
+
 class CategoryMask:
     """Takes the words of a tree's categories out of texts. Holds strings only, so it travels to other processes."""
 
@@ -75,6 +83,11 @@ class CategoryMask:
         while text is not None and (rest := self._once(text)) != text:
             text = rest
         return text
+
+    def fields(self, title: str | None, description: str | None, brand: str | None) -> ProductTexts:
+        """Those of a product, each masked: some encoders read all of them, the description stands in for a title that is gone,
+        and they name the category as well."""
+        return {"title": self(title), "description": self(description), "brand": self(brand)}
 
     def _once(self, text: str) -> str | None:
         tokens = list(_tokens(text))

@@ -28,8 +28,8 @@ class FitConfig(Config):
     ingest: IngestConfig = IngestConfig()
     masked_titles: bool = Field(
         False,
-        description="stage two also trains on each title without the words of the category names. Not stage one: it would grow sure of such "
-        "titles, and keep from stage two what the image could tell",
+        description="stage two also trains on each title without the words of the category names, and the gate is chosen on such titles as well "
+        "(gate.masked_tolerance). Not stage one: it would grow sure of them, and keep from stage two what the image could tell",
     )
     stage_one_encoder: EncoderConfig
     stage_one_pretraining: EncoderTraining | None = Field(EncoderTraining(), description="null: fine-tuned from where it starts")

@@ -30,8 +30,7 @@ class Probe:
 
 
 def _masked(product: Product, mask: CategoryMask) -> Product:
-    # Description and brand are read by some encoders, and the description stands in for a title that is gone: they name the category as well.
-    return replace(product, title=mask(product.title), description=mask(product.description), brand=mask(product.brand))
+    return replace(product, **mask.fields(product.title, product.description, product.brand))
 
 
 PROBES: dict[str, Probe] = {

@@ -36,7 +36,7 @@ def test_a_product_that_names_its_category_is_written_without_it(tmp_path: Path)
     given = catalog(tmp_path)
     part = everything(given)
     file = tmp_path / "masked" / "products.parquet"
-    masked = write_masked(given, part, CategoryMask(given.taxonomy), ("title",), file)
+    masked = write_masked(given, {"train": part}, CategoryMask(given.taxonomy), ("title",), file)["train"]
     keys = {key.partition("/")[2]: key for key in part.keys}
     # One title names nothing, of one nothing is left; where the description alone names it, the text is read without it by those who read it.
     assert dict(zip(masked.keys, masked.texts, strict=True)) == {keys["named"]: "Acme blue", keys["described"]: "Acme"}
@@ -52,6 +52,9 @@ def test_a_product_that_names_its_category_is_written_without_it(tmp_path: Path)
 
 def test_only_products_of_the_part_are_written(tmp_path: Path) -> None:
     given = catalog(tmp_path)
-    nobody = Labelled([], [], everything(given).targets[:0])
-    assert len(write_masked(given, nobody, CategoryMask(given.taxonomy), ("title",), tmp_path / "none.parquet")) == 0
-    assert pq.read_table(tmp_path / "none.parquet").num_rows == 0
+    whole = everything(given)
+    rows = [row for row, key in enumerate(whole.keys) if key.endswith("/named")]
+    parts = {"train": Labelled([], [], whole.targets[:0]), "validation": Labelled([whole.keys[row] for row in rows], ["-"], whole.targets[rows])}
+    masked = write_masked(given, parts, CategoryMask(given.taxonomy), ("title",), tmp_path / "some.parquet")
+    assert {split: part.texts for split, part in masked.items()} == {"train": [], "validation": ["Acme blue"]}
+    assert pq.read_table(tmp_path / "some.parquet")["key"].to_pylist() == masked["validation"].keys
