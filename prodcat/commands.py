@@ -3,12 +3,14 @@
 Every function takes `say`, which is given lines of progress, and returns a dict that JSON can hold.
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from prodcat import __version__
 from prodcat.auditing import AuditConfig, audit
 from prodcat.auditing import summary_lines as audit_lines
 from prodcat.catalog.chunks import IngestConfig
@@ -22,13 +24,14 @@ from prodcat.contracts import Product
 from prodcat.distributed import ClusterConfig, cluster
 from prodcat.encoders.distributed import EmbedConfig, embed
 from prodcat.evaluating import EvaluateConfig, evaluate, open_or_ingest, summary_lines
+from prodcat.evaluation.report import METRICS, PAGE
 from prodcat.explaining import explain_product, image_bytes
 from prodcat.fitting import fit
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify
 from prodcat.profile import FitConfig
-from prodcat.run_folder import open_run
+from prodcat.run_folder import Steps, open_run
 from prodcat.taxonomy import Taxonomy
 from prodcat.tuning import TuneConfig, tune
 
@@ -155,23 +158,18 @@ def run_compare(run: Path, out: Path, *, config: str | None, sets: Sequence[str]
 
 
 def _judged(bundle: Bundle, out: Path, settings: FitConfig, say: Say, overlay: Overlay) -> dict[str, Any]:
-    """A run's bundle on the run's own test split, in OUT/report."""
-    judged = evaluate(
-        bundle.folder,
-        [str(open_run(out, FitConfig)[0])],
-        out / "report",
-        EvaluateConfig(seed=settings.seed, classify=settings.classify, ingest=settings.ingest, **settings.evaluate.model_dump()),
-        overlay=overlay,
-        on_progress=say,
-    )
-    for line in summary_lines(judged.metrics):
+    """A run's bundle on the run's own test split, in OUT/report; not again where nothing changed."""
+    place, report = open_run(out, FitConfig)[0], out.absolute() / "report"
+    how = EvaluateConfig(seed=settings.seed, classify=settings.classify, ingest=settings.ingest, **settings.evaluate.model_dump())
+
+    def make() -> None:
+        evaluate(bundle.folder, [place], report, how, overlay=overlay, on_progress=say)
+
+    Steps(out, say).run("report", [__version__, bundle.version, overlay.digest(Catalog.open(place).digest), how], report / PAGE, make, keep=True)
+    metrics = json.loads((report / METRICS).read_text(encoding="utf-8"))
+    for line in summary_lines(metrics):
         say(line)
-    return {
-        "bundle": str(bundle.folder),
-        "version": bundle.version,
-        "report": str(judged.report),
-        "hierarchical": judged.metrics["hierarchical"],
-    }
+    return {"bundle": str(bundle.folder), "version": bundle.version, "report": str(report / PAGE), "hierarchical": metrics["hierarchical"]}
 
 
 def run_evaluate(
@@ -195,7 +193,7 @@ def run_evaluate(
         judged = evaluate(bundle, sources, out, settings, mapping=_mapping(mapping), on_progress=say)
     for line in summary_lines(judged.metrics):
         say(line)
-    return {"report": str(judged.report), "metrics": str(out / "metrics.json"), "hierarchical": judged.metrics["hierarchical"]}
+    return {"report": str(judged.report), "metrics": str(out / METRICS), "hierarchical": judged.metrics["hierarchical"]}
 
 
 def run_classify(

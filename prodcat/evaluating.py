@@ -127,7 +127,7 @@ def evaluate(
     metrics = compose(
         predictions,
         scored,
-        bundle.tree,
+        bundle.layout,
         gate={"threshold": bundle.settings.gate.threshold, "validation_products": bundle.settings.gate.validation_products, "curve": curve},
         baseline=_baseline(config, bundle, everything, truth, None, on_progress),
         masked_baseline=_baseline(config, bundle, everything, truth, mask, on_progress) if MASKED_TITLE in config.probes else None,
@@ -206,11 +206,11 @@ def _baseline(
     if train.num_rows == 0:
         return {"absent": "this catalog holds none of the products the bundle was trained on, so there is nothing to train a baseline on"}
     on_progress(f"baseline: TF-IDF and linear SVM on {train.num_rows:,} {'titles' if mask is None else 'masked titles'}")
-    return baseline_scores(train, truth, bundle.tree, config=config.baseline, seed=config.seed, mask=mask)
+    return baseline_scores(train, truth, bundle.layout, config=config.baseline, seed=config.seed, mask=mask)
 
 
 def _examples(catalog: Catalog, predictions: pa.Table, truth: pa.Table, bundle: Bundle) -> list[ErrorExample]:
-    examples = worst_errors(predictions, truth, bundle.tree, GALLERY)
+    examples = worst_errors(predictions, truth, bundle.layout, GALLERY)
     wanted = pa.array([example.key for example in examples], pa.string())
     found: dict[str, dict[str, Any]] = {}
     for file in catalog.product_files():

@@ -32,7 +32,7 @@ from prodcat.prediction.cascade import CascadeSettings
 from prodcat.prediction.multimodal_stage import STAGE_ONE_VECTOR, ModalitySettings, MultimodalStageSettings, encoder_towers, fused_logits
 from prodcat.prediction.text_stage import TextStage
 from prodcat.profile import FitConfig
-from prodcat.run_folder import Progress, Steps, note_run
+from prodcat.run_folder import BY_CATEGORIES, TRAINING, Progress, Steps, note_run
 from prodcat.taxonomy import HeadLayout, Taxonomy, labelled_stops
 from prodcat.training.distributed import fit as fit_on_ray
 from prodcat.training.distributed import train_encoder
@@ -286,7 +286,8 @@ def _encoder(
                 tree=tree,
                 limits=config.ingest.pictures.limits,
                 scaling=config.scaling,
-                work=folder / "training",
+                work=folder / TRAINING,
+                by_categories=folder / TRAINING / BY_CATEGORIES,
                 name=f"encoder {name}",
                 on_progress=on_progress,
             )

@@ -17,6 +17,8 @@ from prodcat.errors import FeedError
 
 Progress = Callable[[str], None]
 RUN = "run.json"
+# In an encoder's folder of a run: what its training left, and in there, what training a text encoder by the categories left.
+TRAINING, BY_CATEGORIES = "training", "by_categories"
 
 
 class Steps:

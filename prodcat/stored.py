@@ -8,6 +8,7 @@ from prodcat.catalog.store import Catalog
 from prodcat.encoders.features import StoredSet, stored_sets
 from prodcat.encoders.inputs import MANIFEST, Manifest
 from prodcat.errors import FeedError
+from prodcat.run_folder import BY_CATEGORIES, TRAINING
 
 
 @dataclass(frozen=True)
@@ -46,5 +47,9 @@ def find_stored(place: Path, features: Path | None = None) -> Stored:
 
 
 def _learned_from_labels(encoder: Path) -> bool:
-    """Of the families only vit learns from categories (training/encoders.py); an encoder that was trained here has left its training behind."""
-    return (encoder / "training").is_dir() and (encoder / "ready" / MANIFEST).is_file() and Manifest.load(encoder / "ready").family == "vit"
+    """A vit that was trained here has learned from categories (training/encoders.py), a text encoder only where its training says so. One that was
+    not trained in this run knows none of its labels."""
+    work, ready = encoder / TRAINING, encoder / "ready"
+    if not work.is_dir() or not (ready / MANIFEST).is_file():
+        return False
+    return (work / BY_CATEGORIES).is_dir() or Manifest.load(ready).family == "vit"

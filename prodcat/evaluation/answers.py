@@ -13,7 +13,7 @@ import pyarrow as pa
 from prodcat.contracts import PREDICTIONS, enforce
 from prodcat.errors import ContractError
 from prodcat.evaluation.metrics import NO_PATH, UNLABELLED
-from prodcat.taxonomy import CategoryPath, Taxonomy
+from prodcat.taxonomy import CategoryPath, HasLayout, HeadLayout, Taxonomy
 
 _NAMES = pa.list_(pa.field("item", pa.string()))
 
@@ -36,15 +36,15 @@ class Labels:
     """TRUTH as arrays over n products.
 
     Args:
-        tree: the bundle's tree with the labels' categories added.
-        target: int [n], nodes of `tree`; UNLABELLED without a label.
+        layout: the bundle's tree with the labels' categories added, and the inner categories at which its answers may end: a label there says all.
+        target: int [n], nodes of its tree; UNLABELLED without a label.
         paths: the labels; None without one.
         groups, platforms: str [n].
         languages: str or None [n].
         has_title, has_image, has_masked_title: bool [n].
     """
 
-    tree: Taxonomy
+    layout: HeadLayout
     keys: list[str]
     target: np.ndarray
     paths: list[CategoryPath | None]
@@ -55,11 +55,15 @@ class Labels:
     has_image: np.ndarray
     has_masked_title: np.ndarray
 
+    @property
+    def tree(self) -> Taxonomy:
+        return self.layout.tree
+
     def take(self, rows: np.ndarray) -> "Labels":
         """The products where bool [n] `rows` holds, over the same tree."""
         chosen = np.flatnonzero(rows)
         return Labels(
-            self.tree,
+            self.layout,
             [self.keys[i] for i in chosen],
             self.target[rows],
             [self.paths[i] for i in chosen],
@@ -95,12 +99,19 @@ def scoring_tree(tree: Taxonomy, paths: list[CategoryPath | None]) -> Taxonomy:
     return Taxonomy([*ids, *{path for path in paths if path}], ids)
 
 
+def scoring_layout(tree: HasLayout, paths: list[CategoryPath | None]) -> HeadLayout:
+    """`scoring_tree` with the stops of `tree`."""
+    own = tree.layout
+    scoring = scoring_tree(own.tree, paths)
+    return HeadLayout(scoring, tuple(sorted(scoring.index(own.tree.categories[node].path) for node in own.stops)))
+
+
 def paths_of(column: pa.ChunkedArray) -> list[CategoryPath | None]:
     """A column of names as paths; None for null and for the empty list."""
     return [tuple(names) if names else None for names in column.to_pylist()]
 
 
-def read_labels(truth: pa.Table, tree: Taxonomy) -> Labels:
+def read_labels(truth: pa.Table, tree: HasLayout) -> Labels:
     """TRUTH -> arrays. Raises ContractError: wrong columns, no row, or a key twice."""
     truth = enforce(truth, TRUTH, "evaluation, truth")
     if not truth.num_rows:
@@ -108,11 +119,11 @@ def read_labels(truth: pa.Table, tree: Taxonomy) -> Labels:
     keys = truth.column("key").to_pylist()
     _once(keys, "truth")
     paths = paths_of(truth.column("path"))
-    scoring = scoring_tree(tree, paths)
+    layout = scoring_layout(tree, paths)
     return Labels(
-        tree=scoring,
+        layout=layout,
         keys=keys,
-        target=np.array([scoring.index(path) if path else UNLABELLED for path in paths], dtype=np.int64),
+        target=np.array([layout.tree.index(path) if path else UNLABELLED for path in paths], dtype=np.int64),
         paths=paths,
         groups=np.array(truth.column("group").to_pylist(), dtype=object),
         platforms=np.array(truth.column("platform").to_pylist(), dtype=object),

@@ -16,10 +16,10 @@ from sklearn.svm import LinearSVC
 
 from prodcat.config import Config
 from prodcat.errors import TrainingError
-from prodcat.evaluation.answers import paths_of, scoring_tree
+from prodcat.evaluation.answers import paths_of, scoring_layout
 from prodcat.evaluation.metrics import UNLABELLED, score
 from prodcat.masking import CategoryMask
-from prodcat.taxonomy import Taxonomy
+from prodcat.taxonomy import HasLayout, Taxonomy
 
 
 class BaselineConfig(Config):
@@ -93,14 +93,14 @@ class TfidfBaseline:
 
 
 def baseline_scores(
-    train: pa.Table, test: pa.Table, tree: Taxonomy, *, config: BaselineConfig, seed: int, mask: CategoryMask | None = None
+    train: pa.Table, test: pa.Table, tree: HasLayout, *, config: BaselineConfig, seed: int, mask: CategoryMask | None = None
 ) -> dict[str, Any]:
     """Fit on the training products, score on the same test products as the bundle.
 
     Args:
         train: columns title and path (names), at least; its labels are in the tree.
         test: columns title, path, group and platform, at least.
-        tree: the bundle's tree.
+        tree: the bundle's tree, or its layout where answers may end at inner categories.
         seed: of solver and bootstrap.
         mask: takes words out of the titles that are learned from and of those that are scored. Test products whose title it leaves nothing of are
             not scored, as the probe of that name does not.
@@ -118,7 +118,8 @@ def baseline_scores(
         if not test.num_rows:
             return {"absent": "no test product has a title that is more than the words of its category"}
     train_paths, test_paths = paths_of(train.column("path")), paths_of(test.column("path"))
-    scoring = scoring_tree(tree, test_paths)
+    layout = scoring_layout(tree, test_paths)
+    scoring = layout.tree
     try:
         model = TfidfBaseline(scoring, config, seed).fit(train.column("title").to_pylist(), train_paths)
     except TrainingError as error:
@@ -130,7 +131,7 @@ def baseline_scores(
         "name": "TF-IDF + linear SVM on the " + ("title" if mask is None else "masked title"),
         "train_products": sum(path is not None for path in train_paths),
         "config": config.model_dump(mode="json"),
-        **score(model.predict(test.column("title").to_pylist()), target, groups, platforms, scoring, seed),
+        **score(model.predict(test.column("title").to_pylist()), target, groups, platforms, layout, seed),
     }
 
 

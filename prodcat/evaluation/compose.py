@@ -12,7 +12,7 @@ from prodcat.evaluation.answers import Answers, Labels, read_answers, read_label
 from prodcat.evaluation.metrics import ancestor_sums, hierarchical, score, score_by, score_slice
 from prodcat.evaluation.mistakes import sibling_confusions
 from prodcat.evaluation.probes import FULL, MASKED_TITLE, probe_named
-from prodcat.taxonomy import Taxonomy
+from prodcat.taxonomy import HasLayout, Taxonomy
 
 CONFUSIONS = 20
 # Answers and labels of the same products over one tree -> figures that JSON can hold, as confidence.confidence_figures gives them.
@@ -22,7 +22,7 @@ Reliability = Callable[[Answers, Labels], dict[str, Any]]
 def evaluate(
     predictions: pa.Table,
     truth: pa.Table,
-    tree: Taxonomy,
+    tree: HasLayout,
     *,
     gate: dict[str, Any] | None,
     baseline: dict[str, Any] | None,
@@ -37,7 +37,7 @@ def evaluate(
     Args:
         predictions: contracts.PREDICTIONS; one for each product of `truth`, others are left aside.
         truth: answers.TRUTH.
-        tree: the bundle's tree.
+        tree: the bundle's tree, or its layout where answers may end at inner categories.
         gate: {"threshold": float, "curve": [{"threshold", "stage_two_share", "f1"}, ...]} as chosen on validation products; None without one.
         baseline: what baseline.baseline_scores returned, or {"absent": reason}; None if none was asked for.
         probes: probe name -> PREDICTIONS made under that probe, one for each product that has the input the probe needs. "title+image" is
@@ -58,30 +58,31 @@ def evaluate(
             an unknown probe.
     """
     labels = read_labels(truth, tree)
-    answers = read_answers(predictions, labels, tree, "predictions")
-    figures = score(answers.pred, labels.target, labels.groups, labels.platforms, labels.tree, seed)
+    own = tree.layout.tree
+    answers = read_answers(predictions, labels, own, "predictions")
+    figures = score(answers.pred, labels.target, labels.groups, labels.platforms, labels.layout, seed)
     shown, others = {FULL: predictions, **probes}, seeds or {}
     without = sorted(set(others) - set(shown))
     if without:
         raise ContractError(f"evaluation: other seeds have predictions for the probes {without}, the bundle has none; give it under `probes`")
-    scored = {name: _probe(name, table, labels, tree, seed, others.get(name, ())) for name, table in shown.items()}
+    scored = {name: _probe(name, table, labels, own, seed, others.get(name, ())) for name, table in shown.items()}
     named = np.array([language is not None for language in labels.languages], dtype=bool)
     metrics: dict[str, Any] = {
         "bundle": answers.bundle,
         "seed": seed,
         **figures,
-        "outside_tree": sum(path is not None and path not in tree for path in labels.paths),
+        "outside_tree": sum(path is not None and path not in own for path in labels.paths),
         "classes": {level: entry["classes"] for level, entry in figures["levels"].items()},
-        "tree_classes": {str(level + 1): nodes.stop - nodes.start for level, nodes in enumerate(tree.level_slices)},
+        "tree_classes": {str(level + 1): nodes.stop - nodes.start for level, nodes in enumerate(own.level_slices)},
         "valid_paths": float((answers.pred >= 0).mean()),
         "cascade": _cascade(answers, labels),
-        "by_language": score_by(labels.languages[named], answers.pred[named], labels.target[named], labels.groups[named], labels.tree, seed),
+        "by_language": score_by(labels.languages[named], answers.pred[named], labels.target[named], labels.groups[named], labels.layout, seed),
         "language_unknown": int((~named).sum()),
         "baseline": _beside_baseline(figures["hierarchical"], baseline),
         "masked_baseline": _beside_baseline(scored.get(MASKED_TITLE, {}).get("hierarchical"), masked_baseline),
         "probes": scored,
         "gate": gate,
-        "confusions": sibling_confusions(answers.pred, labels.target, labels.tree, CONFUSIONS),
+        "confusions": sibling_confusions(answers.pred, labels.target, labels.layout, CONFUSIONS),
         "reliability": reliability(answers, labels) if reliability is not None else None,
     }
     return {key: _plain(value) for key, value in metrics.items()}
@@ -94,7 +95,7 @@ def _cascade(answers: Answers, labels: Labels) -> dict[str, Any]:
     for stage, name in ((1, "stage_one"), (2, "stage_two")):
         rows = labelled & (answers.stage == stage)
         true = labels.target[rows]
-        sums = ancestor_sums(answers.pred[rows], true, labels.tree)
+        sums = ancestor_sums(answers.pred[rows], true, labels.layout)
         result[name] = {"products": int(rows.sum()), "f1": hierarchical(sums)["f1"] if rows.any() else None}
     return result
 
@@ -108,7 +109,7 @@ def _probe(name: str, table: pa.Table, labels: Labels, tree: Taxonomy, seed: int
     for need in probe_named(name).needs:
         shown &= getattr(labels, need)
     chosen = labels.take(shown)
-    judged = chosen.target, chosen.groups, labels.tree, seed
+    judged = chosen.target, chosen.groups, labels.layout, seed
     pred = read_answers(table, chosen, tree, f"probe {name}").pred
     return {
         **score_slice(pred, *judged),
@@ -123,7 +124,7 @@ def _seeds(predicted: Sequence[np.ndarray], labels: Labels) -> dict[str, Any] | 
     rows = labels.target >= 0
     if not predicted or not rows.any():
         return None
-    f1 = [hierarchical(ancestor_sums(pred[rows], labels.target[rows], labels.tree))["f1"] for pred in predicted]
+    f1 = [hierarchical(ancestor_sums(pred[rows], labels.target[rows], labels.layout))["f1"] for pred in predicted]
     return {"f1": f1, "mean": float(np.mean(f1)), "min": min(f1), "max": max(f1)}
 
 

@@ -17,8 +17,8 @@ def confidence_figures(answers: Answers, labels: Labels) -> dict[str, Any]:
     Returns:
         levels: `reliability.level_figures`, a level judged where both answer and label name a category on it;
         ece: {level: expected calibration error};
-        answers: `reliability.figures` of whole answers, by the confidence of their last level; an answer that goes on below the end of its label
-            cannot be judged and is left out, one that stops above it is right if the label lies below;
+        answers: `reliability.figures` of whole answers, by the confidence of their last level; an answer that goes on below a label that says
+            nothing there cannot be judged and is left out, one that stops above its label is right if the label lies below;
         risk_coverage: of the same.
     """
     rows = labels.target >= 0
@@ -33,7 +33,8 @@ def confidence_figures(answers: Answers, labels: Labels) -> dict[str, Any]:
     right = (answered == label) & (answered >= 0)
     levels = level_figures(np.where(label >= 0, confidence, np.nan), right)
     ends = np.isfinite(confidence).sum(axis=1) - 1
-    judged = np.flatnonzero((ends >= 0) & (np.take_along_axis(label, np.maximum(ends, 0)[:, None], axis=1)[:, 0] >= 0))
+    known = (np.take_along_axis(label, np.maximum(ends, 0)[:, None], axis=1)[:, 0] >= 0) | labels.layout.may_end[labels.target[rows]]
+    judged = np.flatnonzero((ends >= 0) & known)
     whole = confidence[judged, ends[judged]], right[judged, ends[judged]]
     return {
         "levels": levels,

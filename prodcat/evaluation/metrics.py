@@ -1,5 +1,7 @@
 """Hierarchical and per-level figures over node indices of one Taxonomy. Knows no table, no product and no file.
 
+A Taxonomy says that only a leaf is the end of a path; a HeadLayout may have stops, inner categories at which an answer and a label can end.
+
 Shapes: n products, N categories, D levels, G near-duplicate groups. A prediction is a node, or NO_PATH for an answer that is no path of the tree
 (nothing of it is right); a target is a node, or UNLABELLED. Hierarchical precision, recall and F1 are the micro forms over ancestor sets without
 the root: Kiritchenko et al., "Learning and Evaluation in the Presence of Class Hierarchies" (2006); Silla and Freitas, "A survey of hierarchical
@@ -12,7 +14,7 @@ import numpy as np
 
 from prodcat import decoding
 from prodcat.errors import ContractError
-from prodcat.taxonomy import Taxonomy
+from prodcat.taxonomy import HasLayout, Taxonomy
 
 UNLABELLED = -1
 NO_PATH = -1
@@ -20,11 +22,11 @@ RESAMPLES = 1000
 COVERAGE = 0.95
 
 
-def truncate(pred: np.ndarray, target: np.ndarray, tree: Taxonomy) -> np.ndarray:
+def truncate(pred: np.ndarray, target: np.ndarray, tree: HasLayout) -> np.ndarray:
     """Cut predictions to what their label can judge.
 
-    A label that is not a leaf says nothing below its level, so a prediction that goes deeper is cut to that level. A prediction that stops above
-    stays, and so does one whose label is a leaf.
+    A label that is neither a leaf nor a stop says nothing below its level, so a prediction that goes deeper is cut to that level. A prediction that
+    stops above stays, and so does one whose label is the end of a path.
 
     Args:
         pred: int [n], nodes or NO_PATH.
@@ -33,21 +35,22 @@ def truncate(pred: np.ndarray, target: np.ndarray, tree: Taxonomy) -> np.ndarray
     Returns:
         int [n] nodes.
     """
-    cut = pred.copy()
+    cut, layout = pred.copy(), tree.layout
     judged = (pred >= 0) & (target >= 0)
-    cut[judged] = decoding.truncate(pred[judged], target[judged], tree)
+    cut[judged] = decoding.truncate(pred[judged], target[judged], layout.tree, layout.may_end)
     return cut
 
 
-def ancestor_sums(pred: np.ndarray, target: np.ndarray, tree: Taxonomy) -> np.ndarray:
+def ancestor_sums(pred: np.ndarray, target: np.ndarray, tree: HasLayout) -> np.ndarray:
     """int64 [n, 3]: per product, categories shared by predicted and true path, on the predicted path, on the true path.
 
     Predictions are truncated here (once more changes nothing); targets must be labelled. NO_PATH shares and predicts nothing.
     """
+    layout = tree.layout
     sums = np.zeros((len(pred), 3), dtype=np.int64)
-    sums[:, 2] = tree.levels[target]
+    sums[:, 2] = layout.tree.levels[target]
     valid = pred >= 0
-    sums[valid] = np.stack(decoding.hierarchical_counts(pred[valid], target[valid], tree), axis=1)
+    sums[valid] = np.stack(decoding.hierarchical_counts(pred[valid], target[valid], layout.tree, layout.may_end), axis=1)
     return sums
 
 
@@ -111,7 +114,7 @@ def per_level(pred: np.ndarray, target: np.ndarray, tree: Taxonomy) -> dict[str,
     return figures
 
 
-def score_slice(pred: np.ndarray, target: np.ndarray, groups: np.ndarray, tree: Taxonomy, seed: int) -> dict[str, Any]:
+def score_slice(pred: np.ndarray, target: np.ndarray, groups: np.ndarray, tree: HasLayout, seed: int) -> dict[str, Any]:
     """{products, unlabelled, hierarchical: {precision, recall, f1, f1_ci} or None if no product is labelled, levels} of one set of products.
 
     `pred` is truncated here. Arguments as in `score`.
@@ -124,18 +127,18 @@ def score_slice(pred: np.ndarray, target: np.ndarray, groups: np.ndarray, tree: 
         cut = truncate(pred[labelled], true, tree)
         sums = ancestor_sums(cut, true, tree)
         result["hierarchical"] = {**hierarchical(sums), "f1_ci": f1_ci(sums, groups[labelled], seed)}
-        result["levels"] = per_level(cut, true, tree)
+        result["levels"] = per_level(cut, true, tree.layout.tree)
     return result
 
 
-def score_by(names: np.ndarray, pred: np.ndarray, target: np.ndarray, groups: np.ndarray, tree: Taxonomy, seed: int) -> dict[str, dict[str, Any]]:
+def score_by(names: np.ndarray, pred: np.ndarray, target: np.ndarray, groups: np.ndarray, tree: HasLayout, seed: int) -> dict[str, dict[str, Any]]:
     """`score_slice` for each distinct name, in order of names."""
     return {
         str(name): score_slice(pred[names == name], target[names == name], groups[names == name], tree, seed) for name in sorted(set(names.tolist()))
     }
 
 
-def score(pred: np.ndarray, target: np.ndarray, groups: np.ndarray, platforms: np.ndarray, tree: Taxonomy, seed: int) -> dict[str, Any]:
+def score(pred: np.ndarray, target: np.ndarray, groups: np.ndarray, platforms: np.ndarray, tree: HasLayout, seed: int) -> dict[str, Any]:
     """All figures of one set of predictions.
 
     Args:

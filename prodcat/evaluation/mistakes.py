@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from prodcat.evaluation.answers import read_answers, read_labels
 from prodcat.evaluation.metrics import truncate
-from prodcat.taxonomy import CategoryPath, Taxonomy, format_path
+from prodcat.taxonomy import CategoryPath, HasLayout, format_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class ErrorExample:
     image: bytes | None = None
 
 
-def parting_level(pred: np.ndarray, target: np.ndarray, tree: Taxonomy) -> np.ndarray:
+def parting_level(pred: np.ndarray, target: np.ndarray, layout: HasLayout) -> np.ndarray:
     """int [n]: the level (from 1) at which a truncated prediction first names another category than the label does; 0 where it names none
     (right, stopped above the label, no valid path, or unlabelled)."""
     rows = np.flatnonzero((pred >= 0) & (target >= 0))
-    cut = truncate(pred, target, tree)
+    cut, tree = truncate(pred, target, layout), layout.layout.tree
     predicted, true = tree.path_indices[cut[rows]], tree.path_indices[target[rows]]
     differs = (predicted != true) & (predicted >= 0) & (true >= 0)
     level = np.zeros(len(pred), dtype=np.int64)
@@ -46,12 +46,12 @@ def parting_level(pred: np.ndarray, target: np.ndarray, tree: Taxonomy) -> np.nd
     return level
 
 
-def sibling_confusions(pred: np.ndarray, target: np.ndarray, tree: Taxonomy, limit: int) -> list[dict[str, Any]]:
+def sibling_confusions(pred: np.ndarray, target: np.ndarray, layout: HasLayout, limit: int) -> list[dict[str, Any]]:
     """The most frequent confusions, at most `limit`: {parent ("" on the first level), truth, predicted (names), level, products, of}.
 
     `of` counts the products labelled with that true category or below it.
     """
-    level = parting_level(pred, target, tree)
+    level, tree = parting_level(pred, target, layout), layout.layout.tree
     rows = np.flatnonzero(level)
     column = level[rows] - 1
     pairs = np.stack([tree.path_indices[target[rows], column], tree.path_indices[pred[rows], column]], axis=1)
@@ -73,7 +73,7 @@ def sibling_confusions(pred: np.ndarray, target: np.ndarray, tree: Taxonomy, lim
     ]
 
 
-def worst_errors(predictions: pa.Table, truth: pa.Table, tree: Taxonomy, limit: int) -> list[ErrorExample]:
+def worst_errors(predictions: pa.Table, truth: pa.Table, tree: HasLayout, limit: int) -> list[ErrorExample]:
     """The wrong answers given with the most confidence in the first wrong category, at most one of a near-duplicate group.
 
     Args:
@@ -83,8 +83,8 @@ def worst_errors(predictions: pa.Table, truth: pa.Table, tree: Taxonomy, limit: 
         at most `limit` examples, worst first, without title and image: the caller reads them for these keys alone (dataclasses.replace).
     """
     labels = read_labels(truth, tree)
-    answers = read_answers(predictions, labels, tree, "predictions")
-    cut = truncate(answers.pred, labels.target, labels.tree)
+    answers = read_answers(predictions, labels, tree.layout.tree, "predictions")
+    cut = truncate(answers.pred, labels.target, labels.layout)
     found = []
     for i in np.flatnonzero((labels.target >= 0) & (cut != labels.target)):
         row = answers.rows[i]

@@ -23,6 +23,7 @@ from prodcat.images import ImageLimits, decode
 
 THUMBNAIL = 96
 GALLERY = 24
+METRICS, PAGE = "metrics.json", "report.html"
 
 
 def write_report(metrics: dict[str, Any], out: Path, *, errors: Sequence[ErrorExample], title: str) -> Path:
@@ -39,8 +40,8 @@ def write_report(metrics: dict[str, Any], out: Path, *, errors: Sequence[ErrorEx
         the path of report.html.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / "metrics.json").write_text(json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    page = out / "report.html"
+    (out / METRICS).write_text(json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    page = out / PAGE
     page.write_text(render(metrics, errors=errors, title=title), encoding="utf-8")
     return page
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from prodcat.config import Config
 from prodcat.encoders.encoder import load
 from prodcat.encoders.inputs import ImageInput
-from prodcat.errors import ImageError, TrainingError
+from prodcat.errors import EncoderError, ImageError, TrainingError
 from prodcat.images import ImageLimits, decode
 from prodcat.taxonomy import Taxonomy
 from prodcat.training.encoders import EncoderTask, EncoderTraining, save_trained, token_rows
@@ -172,6 +172,7 @@ def train_encoder(
     limits: ImageLimits,
     scaling: ScalingConfig,
     work: Path,
+    by_categories: Path,
     name: str,
     on_progress: Callable[[str], None],
 ) -> None:
@@ -182,8 +183,14 @@ def train_encoder(
         keys, texts, targets: n training products: key, text if any, int32 [n, D] label nodes.
         ready: the trained encoder's folder.
         work: folder for what training leaves; goes on from there if it was broken off.
+        by_categories: the same for what `training.categories` asks for.
+
+    Raises:
+        EncoderError: training.categories for an encoder that reads no text alone.
     """
     encoder = load(untrained)
+    if training.categories is not None and encoder.family != "roberta":
+        raise EncoderError(f"{name}: `categories` is for text encoders (roberta); this is a {encoder.family}, set it to null")
     task = EncoderTask(untrained, tree, training, name)
     if encoder.family == "vit":
         table = fixed_rows({"targets": targets}).append_column("key", pa.array(list(keys)))
@@ -198,6 +205,13 @@ def train_encoder(
         assert image is not None
         data = image_rows(product_files, table, image, limits)
     weights = fit(task, {"train": data}, loop=training.loop, scaling=scaling, out=work, on_progress=on_progress)
+    if training.categories is None:
+        save_trained(task, weights, ready)
+        return
+    save_trained(task, weights, work / "language")
+    task = EncoderTask(work / "language", tree, training, f"{name}, by categories", by_categories=True)
+    data = fixed_rows({"input_ids": tokens, "targets": targets[rows]})
+    weights = fit(task, {"train": data}, loop=training.categories, scaling=scaling, out=by_categories, on_progress=on_progress)
     save_trained(task, weights, ready)
 
 

@@ -1,6 +1,7 @@
 """Encoders trained on the catalog at hand, from random weights or from somebody else's: what each family learns from. Knows no Ray.
 
-    roberta  masked language modelling of the titles (Devlin et al. 2019; masks drawn anew at every step, as in RoBERTa)
+    roberta  masked language modelling of the titles (Devlin et al. 2019; masks drawn anew at every step, as in RoBERTa); if asked, the categories
+             afterwards, by the hierarchical loss
     vit      the catalog's categories, by the hierarchical loss
     clip     image-title pairs, contrastively (Radford et al. 2021; open_clip's own loss, which gathers the negatives of all workers)
 
@@ -46,6 +47,9 @@ class EncoderTraining(Config):
         None, ge=16, description="vit, clip: side of the images while training, position embeddings resampled there and back; null: the encoder's own"
     )
     mask_share: float = Field(0.15, gt=0, lt=1, description="roberta: share of the tokens that are predicted")
+    categories: LoopConfig | None = Field(
+        None, description="roberta: after masked language modelling, the training by the catalog's categories, at the same rates; null: none"
+    )
     smallest_crop: float = Field(0.6, gt=0, le=1, description="vit, clip: smallest share of the image's area that a random crop keeps")
 
 
@@ -54,17 +58,22 @@ class EncoderTask:
     """Train the encoder of a folder by what its family learns from.
 
     Batches: roberta input_ids int32 [B, T], padded; vit image uint8 [B, S, S, 3] and targets int32 [B, D]; clip image and input_ids.
+
+    Args:
+        by_categories: a roberta learns from targets, too, which its batches then have.
     """
 
     folder: Path
     tree: Taxonomy
     training: EncoderTraining
     name: str
+    by_categories: bool = False
 
     def build(self) -> nn.Module:
         encoder = load(self.folder)
         see(encoder, self.image(encoder))
-        return MODULES[encoder.family](encoder, self.training, self.tree)
+        make = _TitleClassifier if self.by_categories else MODULES[encoder.family]
+        return make(encoder, self.training, self.tree)
 
     def image(self, encoder: Encoder) -> ImageInput | None:
         """How images are prepared while training; None for a family without."""
@@ -159,6 +168,26 @@ class _MaskedLanguage(nn.Module):
         logits = self.transform(states[chosen]) @ table.T + self.bias
         # A batch of very short titles may have nothing chosen; the sum keeps the graph, and adds nothing.
         return functional.cross_entropy(logits, ids[chosen]) if len(logits) else states.sum() * 0
+
+
+class _TitleClassifier(nn.Module):
+    """The head reads the encoder's own pooled vector, so it is that vector which learns."""
+
+    def __init__(self, encoder: Encoder, training: EncoderTraining, tree: Taxonomy) -> None:
+        super().__init__()
+        self.encoder: Any = encoder.module
+        tower: Any = encoder.towers["text"]
+        self.tower = tower
+        self.dropout = nn.Dropout(0.1)
+        self.head = HierarchicalHead(tower.dim, tree)
+        self.hierarchical_loss = HierarchicalLoss(tree, label_smoothing=0.05)
+
+    def forward(self, batch: Batch) -> Tensor:
+        ids = batch["input_ids"].long()
+        longest = int((ids != self.tower.tokens.settings.pad_id).sum(dim=1).max())
+        vectors = self.tower.forward(ids[:, :longest])
+        loss: Tensor = self.hierarchical_loss(self.head(self.dropout(vectors)), batch["targets"].long())
+        return loss
 
 
 class _Contrastive(nn.Module):

@@ -27,9 +27,7 @@ from prodcat.prediction.bundle import Bundle
 from prodcat.profile import FitConfig
 from prodcat.run_folder import open_run
 from prodcat.taxonomy import Taxonomy
-from prodcat.training.distributed import ScalingConfig
-from prodcat.training.distributed import fit as fit_on_ray
-from prodcat.training.fusion_stage import FusionStageConfig, fusion_rows
+from prodcat.training.fusion_stage import FusionStageConfig
 from prodcat.training.in_memory import FusionData, train_in_memory
 from prodcat.training.loop import LoopConfig
 from prodcat.training.search import FusionInputs, SearchConfig, search
@@ -52,19 +50,6 @@ def synthetic(rows: int, seed: int) -> FusionData:
 
 INPUTS = FusionInputs(synthetic(640, 0), synthetic(128, 1), {"text": "text", "image": "image"}, TREE)
 SPACE = SearchSpace(kind=("late", "early", "attention"), width=(16, 32), learning_rate=(1e-3, 1e-2))
-
-
-def test_a_trial_is_what_fit_trains(tmp_path: Path) -> None:
-    task = INPUTS.task(BASE)
-    here = train_in_memory(task, INPUTS.train, INPUTS.validation, BASE.loop)
-    tables = {
-        name: fusion_rows(data.vectors, data.present, data.targets) for name, data in (("train", INPUTS.train), ("validation", INPUTS.validation))
-    }
-    scaling = ScalingConfig(workers=1, cpus_per_worker=0.5, threads=1)
-    there = load_file(fit_on_ray(task, tables, loop=BASE.loop, scaling=scaling, out=tmp_path))
-    assert here.keys() == there.keys()
-    for name, value in there.items():
-        torch.testing.assert_close(here[name], value, atol=1e-5, rtol=1e-4)
 
 
 def test_a_search_stops_what_lags_behind(tmp_path: Path) -> None:
@@ -158,6 +143,7 @@ def test_a_killed_tune_goes_on_and_the_best_trial_becomes_the_bundle(run: Path) 
     again = CliRunner().invoke(app, ["tune", str(run), *budget, "--json"], catch_exceptions=False)
     assert records(run) == whole
     assert json.loads(again.stdout)["version"] == summary["version"]
+    assert "report: done before" in again.stderr
 
 
 def test_compare_writes_a_row_for_every_fusion_and_subset_and_trains_none_twice(run: Path, tmp_path: Path) -> None:

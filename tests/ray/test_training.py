@@ -12,12 +12,16 @@ import torch
 from safetensors.torch import load_file
 
 from prodcat.decoding import greedy_nodes, sibling_log_softmax
-from prodcat.errors import TrainingError
+from prodcat.encoders.encoder import Encoder, EncoderConfig, ImageScratch, ScratchConfig, TextScratch, load, obtain
+from prodcat.errors import EncoderError, TrainingError
+from prodcat.images import ImageLimits
 from prodcat.model.fusion import FusionConfig, Modality
 from prodcat.prediction.multimodal_stage import fused_logits
 from prodcat.taxonomy import Taxonomy
-from prodcat.training.distributed import ScalingConfig, fit
+from prodcat.training.distributed import ScalingConfig, fit, train_encoder
+from prodcat.training.encoders import EncoderTraining
 from prodcat.training.fusion_stage import FusionStageTask, fusion_rows, statistics, trained_fusion
+from prodcat.training.in_memory import FusionData, train_in_memory
 from prodcat.training.loop import Batch, LoopConfig
 
 TREE = Taxonomy([(f"a{i}", f"b{i}{j}") for i in range(3) for j in range(4)])
@@ -55,13 +59,33 @@ def accuracy(trained: FusionStageTask, weights: Path) -> float:
     return float((greedy_nodes(sibling_log_softmax(logits, TREE), TREE) == targets[:, -1]).mean())
 
 
-def test_one_worker_learns_and_two_learn_as_well(ray_cluster: None, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Fitted:
+    weights: Path
+    lines: list[str]
+
+
+@pytest.fixture(scope="module")
+def alone(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    """What one worker comes to: the others are held against it."""
     lines: list[str] = []
-    alone = fit(task(), tables(), loop=LOOP, scaling=SMALL, out=tmp_path / "one", on_progress=lines.append)
+    weights = fit(task(), tables(), loop=LOOP, scaling=SMALL, out=tmp_path_factory.mktemp("one"), on_progress=lines.append)
+    return Fitted(weights, lines)
+
+
+def test_one_worker_learns_and_two_learn_as_well(alone: Fitted, tmp_path: Path) -> None:
     together = fit(task(), tables(), loop=LOOP, scaling=SMALL.model_copy(update={"workers": 2}), out=tmp_path / "two")
-    assert [line.split(",")[0] for line in lines] == [f"stage two: epoch {epoch}/6" for epoch in range(1, 7)]
-    assert accuracy(task(), alone) > 0.85
-    assert accuracy(task(), together) == pytest.approx(accuracy(task(), alone), abs=0.06)
+    assert [line.split(",")[0] for line in alone.lines] == [f"stage two: epoch {epoch}/6" for epoch in range(1, 7)]
+    assert accuracy(task(), alone.weights) > 0.85
+    assert accuracy(task(), together) == pytest.approx(accuracy(task(), alone.weights), abs=0.06)
+
+
+def test_a_trial_in_memory_is_what_is_trained_here(alone: Fitted) -> None:
+    here = train_in_memory(task(), FusionData(*TRAIN), FusionData(*VALIDATION), LOOP)
+    there = load_file(alone.weights)
+    assert here.keys() == there.keys()
+    for name, value in there.items():
+        torch.testing.assert_close(here[name], value, atol=1e-5, rtol=1e-4)
 
 
 @dataclass(frozen=True)
@@ -79,15 +103,14 @@ class Killed(FusionStageTask):
         return super().loss(module, batch)
 
 
-def test_a_killed_worker_costs_an_epoch_or_two(ray_cluster: None, tmp_path: Path) -> None:
+def test_a_killed_worker_costs_an_epoch_or_two(alone: Fitted, tmp_path: Path) -> None:
     killed = task(Killed, marks=tmp_path)
     resumed = fit(killed, tables(), loop=LOOP, scaling=SMALL, out=tmp_path / "resumed")
     assert (tmp_path / "killed").exists()
     steps = len((tmp_path / "steps").read_text().splitlines())
     # 10 steps an epoch, 6 epochs; again at most the epoch it died in, and the one before, whose checkpoint Ray may not have taken note of yet.
     assert 60 < steps <= 80
-    whole = fit(task(), tables(), loop=LOOP, scaling=SMALL, out=tmp_path / "whole")
-    for name, value in load_file(whole).items():
+    for name, value in load_file(alone.weights).items():
         torch.testing.assert_close(load_file(resumed)[name], value, atol=1e-5, rtol=1e-4)
 
 
@@ -100,3 +123,53 @@ def test_nothing_to_train_on_is_said(ray_cluster: None, tmp_path: Path) -> None:
     nothing = fusion_rows(*TRAIN).slice(0, 0)
     with pytest.raises(TrainingError, match="stage two: there is no training product"):
         fit(task(), {"train": nothing}, loop=LOOP, scaling=SMALL, out=tmp_path)
+
+
+def spread(encoder: Encoder, texts: list[str], labels: np.ndarray) -> float:
+    """How far the means of the labels' vectors are apart, in standard deviations around them."""
+    tower = encoder.towers["text"]
+    vectors = tower.encode(tower.prepare(texts))
+    means = np.stack([vectors[labels == label].mean(axis=0) for label in np.unique(labels)])
+    within = np.concatenate([vectors[labels == label] - mean for label, mean in zip(np.unique(labels), means, strict=True)])
+    return float(np.linalg.norm(means - means.mean(axis=0), axis=1).mean() / within.std())
+
+
+def test_a_text_encoder_learns_its_language_and_then_the_categories(ray_cluster: None, tmp_path: Path) -> None:
+    tree = Taxonomy([("a", "shirt"), ("a", "shoe"), ("b",)])
+    texts = [f"{colour} {what}" for colour in ("red", "green", "blue", "black") for what in ("shirt", "shoe", "watch")] * 4
+    targets = tree.targets([("a", "shirt"), ("a", "shoe"), ("b",)] * 16)
+    scratch = ScratchConfig(text=TextScratch(layers=1, width=32, heads=2, vocabulary=300))
+    obtain(EncoderConfig(family="roberta", scratch=scratch, max_tokens=8), tmp_path / "untrained", texts)
+    loop = LoopConfig(epochs=2, batch_size=8, learning_rate=3e-3)
+    lines: list[str] = []
+
+    def trained(training: EncoderTraining, folder: Path) -> None:
+        train_encoder(
+            folder,
+            tmp_path / "ready",
+            training,
+            product_files=[],
+            keys=[f"shop/{number}" for number in range(len(texts))],
+            texts=texts,
+            targets=targets,
+            tree=tree,
+            limits=ImageLimits(),
+            scaling=SMALL,
+            work=tmp_path / "training",
+            by_categories=tmp_path / "training" / "by_categories",
+            name="words",
+            on_progress=lines.append,
+        )
+
+    trained(EncoderTraining(loop=loop, categories=loop.model_copy(update={"epochs": 12})), tmp_path / "untrained")
+    assert [line.split(":")[0] for line in lines] == ["words"] * 2 + ["words, by categories"] * 12
+    assert (tmp_path / "training" / "by_categories").is_dir()
+    fingerprints = {load(folder).fingerprint for folder in (tmp_path / "untrained", tmp_path / "training" / "language", tmp_path / "ready")}
+    assert len(fingerprints) == 3
+    language, ready = (spread(load(folder), texts, targets[:, 1]) for folder in (tmp_path / "training" / "language", tmp_path / "ready"))
+    assert ready > 2 * language
+
+    pixels = ScratchConfig(image=ImageScratch(size=16, patch=8, layers=1, width=16, heads=2))
+    obtain(EncoderConfig(family="vit", scratch=pixels), tmp_path / "vit", [])
+    with pytest.raises(EncoderError, match="`categories` is for text encoders"):
+        trained(EncoderTraining(categories=loop), tmp_path / "vit")

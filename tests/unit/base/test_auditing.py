@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,18 @@ def test_an_encoder_that_learned_from_the_labels_does_not_judge_them(audited, ru
     assert stored.label_trained == {"vit"}
     # Of two sets of one name that which holds the products.
     assert stored.features["vit"].fingerprint == "0123456789abcdef"
+
+
+def test_a_text_encoder_knows_the_labels_only_where_it_was_trained_on_them(run_folder, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    encoder = run / "encoders" / "image"
+    (encoder / "training").mkdir(parents=True)
+    (encoder / "ready").mkdir()
+    (encoder / "ready" / "encoder.json").write_text('{"family": "roberta", "dim": 3}')
+    assert find_stored(run).label_trained == {"vit"}
+    (encoder / "training" / "by_categories").mkdir()
+    assert find_stored(run).label_trained == {"vit", "image"}
 
 
 def test_features_can_be_named_and_unknown_ones_are(run_folder, tmp_path):

@@ -9,6 +9,7 @@ from prodcat.contracts import PREDICTIONS
 from prodcat.errors import ContractError
 from prodcat.evaluation.answers import TRUTH
 from prodcat.evaluation.compose import evaluate
+from prodcat.taxonomy import HeadLayout
 
 SHIRT, TOP, DRESS, CASUAL, SPORTS = (
     "Apparel > Topwear > Shirts",
@@ -91,6 +92,14 @@ def test_a_label_outside_the_bundles_tree_costs_recall(tree, predictions, truth)
     assert figures["valid_paths"] == 1.0
     assert figures["hierarchical"]["recall"] == pytest.approx(2 / 3)
     assert figures["tree_classes"]["3"] == 4  # the bundle's tree, not the one that is scored on
+
+
+def test_where_answers_may_end_an_answer_below_the_label_costs_precision(tree, predictions, truth):
+    answers, labels = predictions(tree, {"a/1": SHIRT}), truth({"a/1": "Apparel > Topwear"})
+    assert run(answers, labels, tree)["hierarchical"]["precision"] == 1.0
+    stopping = run(answers, labels, HeadLayout(tree, (tree.index(("Apparel", "Topwear")),)))
+    assert (stopping["hierarchical"]["precision"], stopping["hierarchical"]["recall"]) == (pytest.approx(2 / 3), 1.0)
+    assert stopping["probes"]["title+image"]["hierarchical"]["precision"] == pytest.approx(2 / 3)
 
 
 def test_a_label_below_a_leaf_does_not_make_other_answers_right(tree, predictions, truth):

@@ -6,19 +6,19 @@ import pytest
 from prodcat.evaluation.answers import Answers, Labels
 from prodcat.evaluation.confidence import confidence_figures
 from prodcat.evaluation.metrics import NO_PATH, UNLABELLED
-from prodcat.taxonomy import Taxonomy
+from prodcat.taxonomy import HeadLayout, Taxonomy
 
 TREE = Taxonomy([("a", "b"), ("a", "c"), ("d",)])
 
 
-def judged(pairs: list[tuple[tuple[str, ...] | None, tuple[str, ...] | None, list[float]]]) -> dict:
-    """(answer, label, confidences) a product."""
+def judged(pairs: list[tuple[tuple[str, ...] | None, tuple[str, ...] | None, list[float]]], stops: tuple[int, ...] = ()) -> dict:
+    """(answer, label, confidences) a product; stops: where answers may end."""
     size = len(pairs)
     none, yes = np.array([None] * size), np.ones(size, dtype=bool)
     pred = np.array([NO_PATH if answer is None else TREE.index(answer) for answer, _, _ in pairs])
     target = np.array([UNLABELLED if label is None else TREE.index(label) for _, label, _ in pairs])
     rows = [{"confidences": confidences} for _, _, confidences in pairs]
-    labels = Labels(TREE, [str(i) for i in range(size)], target, [label for _, label, _ in pairs], none, none, none, yes, yes, yes)
+    labels = Labels(HeadLayout(TREE, stops), [str(i) for i in range(size)], target, [label for _, label, _ in pairs], none, none, none, yes, yes, yes)
     return confidence_figures(Answers(pred, np.ones(size, dtype=int), rows, "v"), labels)
 
 
@@ -37,6 +37,13 @@ def test_an_answer_below_the_end_of_its_label_is_not_judged_and_one_above_it_is(
     assert found["levels"]["1"]["products"] == 3
     assert "2" not in found["levels"]
     assert (found["answers"]["products"], found["answers"]["accuracy"]) == (2, 0.5)
+
+
+def test_where_answers_may_end_a_label_says_all_and_an_answer_below_it_is_wrong() -> None:
+    pairs = [(("a", "b"), ("a",), [0.9, 0.8]), (("a",), ("a",), [0.9])]
+    found = judged(pairs, stops=(TREE.index(("a",)),))
+    assert (found["answers"]["products"], found["answers"]["accuracy"]) == (2, 0.5)
+    assert judged(pairs)["answers"]["products"] == 1
 
 
 def test_an_answer_that_is_no_path_is_wrong() -> None:

@@ -19,12 +19,12 @@ SCRATCH = ScratchConfig(
 )
 
 
-@pytest.mark.parametrize("family", ["roberta", "vit", "clip"])
-def test_the_loss_falls_and_the_trained_weights_are_saved(family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("family", "by_categories"), [("roberta", False), ("roberta", True), ("vit", False), ("clip", False)])
+def test_the_loss_falls_and_the_trained_weights_are_saved(family: str, by_categories: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
     obtained = obtain(EncoderConfig(family=family, scratch=SCRATCH, max_tokens=12), tmp_path / "untrained", TITLES)
     assert obtained.needs_training
-    task = EncoderTask(tmp_path / "untrained", TREE, EncoderTraining(), "encoder")
+    task = EncoderTask(tmp_path / "untrained", TREE, EncoderTraining(), "encoder", by_categories)
     module = task.build().train()
     generator = np.random.default_rng(0)
     batch = {
