@@ -3,19 +3,21 @@
     python benchmarks/quality.py FEED --out runs/quality [--config offline] [--set KEY=VALUE ...]
 
 Fits (or goes on with OUT), evaluates, prints a table and writes benchmarks/results/NAME.json: counts, classes, seed, 95 % intervals over groups of
-near-duplicates, errors as a ratio to the baseline's. To score leaves of at least ten products only:
+near-duplicates, errors as a ratio to the baseline's. `--seeds 3` fits the bundle twice more with seeds 1 and 2, on the same catalog, split and
+encoders, and puts their F1 beside. To score leaves of at least ten products only:
 `--set evaluate.min_leaf_products=10 --name quality_leaves_of_10`.
 """
 
 import argparse
 import json
 import platform
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prodcat.commands import run_fit
+from prodcat.commands import run_evaluate, run_fit
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -29,7 +31,34 @@ def row(name: str, part: dict[str, Any]) -> dict[str, Any]:
         "f1_ci": [round(value, 4) for value in part["hierarchical"]["f1_ci"]],
         "leaf_accuracy": round(part["levels"][deepest]["accuracy"], 4),
         "leaf_macro_f1": round(part["levels"][deepest]["macro_f1"], 4),
+        "f1_of_other_seeds": [round(f1, 4) for f1 in part["seeds"]["f1"]] if part.get("seeds") else [],
     }
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def fit_seed(a: argparse.Namespace, seed: int) -> Path:
+    """A bundle of another seed, in a run that starts with the first one's catalog, encoders and features."""
+    out = a.out / f"seed_{seed}"
+    if not out.exists():
+        for name in ("catalog", "encoders", "features", "features_masked", "masked"):
+            if (a.out / name).is_dir():
+                shutil.copytree(a.out / name, out / name)
+        shutil.copy(a.out / "steps.json", out)
+    # Judged with the first one, not by itself.
+    sets = [*a.sets, f"seed={seed}", "evaluate.probes=[]", "evaluate.baseline=null"]
+    run_fit([a.feed], out, config=a.config, sets=sets, mapping=None, taxonomy=None, say=say)
+    return out / "bundle"
+
+
+def beside_seeds(a: argparse.Namespace, evaluated: list[str]) -> dict[str, Any]:
+    bundles = [fit_seed(a, seed) for seed in range(1, a.seeds)]
+    out = a.out / "report_seeds"
+    sets = [entry.removeprefix("evaluate.") for entry in evaluated]
+    run_evaluate(a.out / "bundle", [str(a.out / "catalog")], out, config=None, sets=sets, mapping=None, say=say, seed_bundles=bundles)
+    return dict(json.loads((out / "metrics.json").read_text()))
 
 
 def main() -> None:
@@ -38,12 +67,13 @@ def main() -> None:
     arguments.add_argument("--out", type=Path, default=Path("runs/quality"))
     arguments.add_argument("--name", default="quality", help="of the file of results")
     arguments.add_argument("--config", default="offline")
+    arguments.add_argument("--seeds", type=int, default=1, help="bundles fitted")
     arguments.add_argument("--set", dest="sets", action="append", default=[])
     a = arguments.parse_args()
-    summary = run_fit(
-        [a.feed], a.out, config=a.config, sets=a.sets, mapping=None, taxonomy=None, say=lambda line: print(line, file=sys.stderr, flush=True)
-    )
+    summary = run_fit([a.feed], a.out, config=a.config, sets=a.sets, mapping=None, taxonomy=None, say=say)
     metrics = json.loads((a.out / "report" / "metrics.json").read_text())
+    if a.seeds > 1:
+        metrics = beside_seeds(a, [entry for entry in a.sets if entry.startswith("evaluate.")])
     rows = [row(name, part) for name, part in metrics["probes"].items()]
     rows += [row("baseline: " + part["name"], part) for part in (metrics["masked_baseline"], metrics["baseline"])]
     result = {
@@ -73,6 +103,8 @@ def main() -> None:
     for entry in rows:
         low, high = entry["f1_ci"]
         figures = f"F1 {entry['hierarchical_f1']:.4f} [{low:.4f}, {high:.4f}]  leaf accuracy {entry['leaf_accuracy']:.4f}"
+        if entry["f1_of_other_seeds"]:
+            figures += f"  other seeds {', '.join(f'{f1:.4f}' for f1 in entry['f1_of_other_seeds'])}"
         print(f"{entry['input']:<45} {entry['products']:>6}  {figures}")
     print(f"errors against the baseline: {result['errors_against_baseline']:.2f}")
 

@@ -177,12 +177,19 @@ def evaluate(
     probes: Annotated[
         list[str], typer.Option("--probe", help="what is hidden in turn: title, image, masked-title, masked-title+image; default: all four")
     ] = [],  # noqa: B006
+    seed_bundles: Annotated[
+        list[Path],
+        typer.Option("--seed-bundle", help="bundle fitted alike with another seed: its F1 stands beside; may be repeated"),
+    ] = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Score a bundle on labelled products it has not seen: OUT/report.html and OUT/metrics.json."""
     from prodcat.commands import run_evaluate
 
-    _run(lambda say: run_evaluate(bundle, sources, out, config=config, sets=sets, mapping=mapping, say=say, probes=probes), as_json)
+    _run(
+        lambda say: run_evaluate(bundle, sources, out, config=config, sets=sets, mapping=mapping, say=say, probes=probes, seed_bundles=seed_bundles),
+        as_json,
+    )
 
 
 @app.command()

@@ -182,15 +182,17 @@ def run_evaluate(
     mapping: str | None,
     say: Say,
     probes: Sequence[str] = (),
+    seed_bundles: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """probes: in place of the configuration's, if any are named."""
+    """probes: in place of the configuration's, if any are named. seed_bundles: of the same settings, trained with other seeds."""
     settings = load(EvaluateConfig, config, sets)
     if probes:
         settings = validate(EvaluateConfig, {**settings.model_dump(), "probes": list(probes)}, "--probe")
     # Before Ray is started: a damaged bundle is said at once.
-    Bundle.open(bundle)
+    for folder in (bundle, *seed_bundles):
+        Bundle.open(folder)
     with cluster(settings.cluster):
-        judged = evaluate(bundle, sources, out, settings, mapping=_mapping(mapping), on_progress=say)
+        judged = evaluate(bundle, sources, out, settings, mapping=_mapping(mapping), seed_bundles=seed_bundles, on_progress=say)
     for line in summary_lines(judged.metrics):
         say(line)
     return {"report": str(judged.report), "metrics": str(out / METRICS), "hierarchical": judged.metrics["hierarchical"]}

@@ -4,7 +4,7 @@ Never seen means: not trained, calibrated or gated on, and not in one near-dupli
 is scored on its test split, a grown one on its new products too, and another shop's on all of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from prodcat.catalog.distributed import ingest
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.store import Catalog
 from prodcat.distributed import ClusterConfig
-from prodcat.errors import FeedError
+from prodcat.errors import BundleError, FeedError
 from prodcat.evaluation.answers import TRUTH, paths_of
 from prodcat.evaluation.baseline import baseline_scores
 from prodcat.evaluation.compose import evaluate as compose
@@ -34,7 +34,7 @@ from prodcat.evaluation.scoring import ScoringConfig, small_leaves
 from prodcat.masking import CategoryMask
 from prodcat.overlay import Overlay
 from prodcat.prediction.bundle import Bundle
-from prodcat.prediction.distributed import ClassifyConfig, classify
+from prodcat.prediction.distributed import Classified, ClassifyConfig, View, classify
 
 Progress = Callable[[str], None]
 NO_OVERLAY = Overlay()
@@ -76,19 +76,23 @@ def evaluate(
     *,
     mapping: FeedMapping | None = None,
     overlay: Overlay = NO_OVERLAY,
+    seed_bundles: Sequence[Path] = (),
     on_progress: Progress = print,
 ) -> Evaluation:
     """Write OUT/metrics.json, OUT/report.html and the answers behind them. Assumes a cluster is joined.
 
     Args:
         sources: a catalog folder, or feeds.
+        seed_bundles: of the same catalog and settings, trained with other seeds: their F1 stands beside each input's.
         overlay: the reviewed labels that the bundle was fitted with; the baseline learns from the same.
 
     Raises:
         FeedError: no labelled product is left that the bundle has not seen, or none of a leaf that is large enough.
+        BundleError: a bundle of another seed has another tree, or has seen what is scored.
     """
     bundle_folder, out = bundle_folder.absolute(), out.absolute()
     bundle = Bundle.open(bundle_folder)
+    seeds = {place.absolute(): Bundle.open(place) for place in seed_bundles}
     catalog = open_or_ingest(sources, out / "catalog", config.ingest, mapping, on_progress)
     everything = overlay.over(_joined(catalog))
     unseen, related = _unseen(bundle, everything)
@@ -117,6 +121,10 @@ def evaluate(
     classified = classify(
         catalog.product_files(), bundle_folder, answers, config.classify, keys=truth["key"].to_pylist(), views=views, on_progress=on_progress
     )
+    by_seed = [
+        _seed_answers(other, bundle, catalog, answers.parent / "answers_of_seeds" / str(number), truth["key"].to_pylist(), views, config, on_progress)
+        for number, other in enumerate(seeds.values())
+    ]
     predictions = classified.answers(FULL)
     # What even the whole cascade could not read is counted, not scored.
     readable = pc.is_in(truth["key"], value_set=predictions["key"].combine_chunks())
@@ -132,6 +140,7 @@ def evaluate(
         baseline=_baseline(config, bundle, everything, truth, None, on_progress),
         masked_baseline=_baseline(config, bundle, everything, truth, mask, on_progress) if MASKED_TITLE in config.probes else None,
         probes={name: classified.answers(name) for name in config.probes},
+        seeds={name: [other.answers(name) for other in by_seed] for name in views} if by_seed else None,
         seed=config.seed,
         reliability=confidence_figures,
     )
@@ -148,6 +157,26 @@ def evaluate(
     return Evaluation(metrics, report)
 
 
+def _seed_answers(
+    other: Bundle,
+    bundle: Bundle,
+    catalog: Catalog,
+    out: Path,
+    keys: list[str],
+    views: Mapping[str, View],
+    config: EvaluateConfig,
+    on_progress: Progress,
+) -> Classified:
+    if other.tree.hash != bundle.tree.hash:
+        raise BundleError(f"{other.folder}: its tree is another than that of {bundle.folder}; seeds are compared over one tree")
+    if seen := int(other.has_seen(keys).sum()):
+        raise BundleError(
+            f"{other.folder}: has seen {seen:,} of the {len(keys):,} products to score; give bundles that were fitted on the same catalog"
+        )
+    rmtree(out, ignore_errors=True)
+    return classify(catalog.product_files(), other.folder, out, config.classify, keys=keys, views=views, on_progress=on_progress)
+
+
 def summary_lines(metrics: dict[str, Any]) -> list[str]:
     """An evaluation in a few lines for a terminal."""
     h = metrics["hierarchical"]
@@ -161,7 +190,8 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
         lines.append(f"expected calibration error of whole answers {metrics['reliability']['answers']['ece']:.4f}")
     for name, probe in metrics["probes"].items():
         if probe["products"]:
-            lines.append(f"  {name}: hierarchical F1 {probe['hierarchical']['f1']:.4f} on {probe['products']:,} products")
+            line = f"  {name}: hierarchical F1 {probe['hierarchical']['f1']:.4f} on {probe['products']:,} products"
+            lines.append(line + (f"; other seeds {', '.join(f'{f1:.4f}' for f1 in probe['seeds']['f1'])}" if probe["seeds"] else ""))
     for baseline in (metrics["baseline"], metrics["masked_baseline"]):
         lines.append(
             f"  baseline: {baseline['absent']}"

@@ -296,9 +296,7 @@ def _encoder(
             shutil.move(folder / "untrained", folder / "ready")
 
     # What is taken as it is does not depend on the catalog; asking for it again would.
-    key = steps.run(
-        f"encoder {name}", [train.digest, encoder, pretraining or "random", adaptation or "as it is", config.seed, tree.hash], folder, make
-    )
+    key = steps.run(f"encoder {name}", [train.digest, encoder, pretraining or "random", adaptation or "as it is", tree.hash], folder, make)
     return folder / "ready", key
 
 

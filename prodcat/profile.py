@@ -23,7 +23,11 @@ from prodcat.training.text_stage import TextStageConfig
 class FitConfig(Config):
     """A profile: everything `prodcat fit` may be told. Each part's own config says what its keys mean."""
 
-    seed: int = Field(0, description="split, initial weights, batches, bootstrap")
+    seed: int = Field(
+        0,
+        description="of both stages' initial weights and batches, and of the bootstrap; encoders keep theirs (encoders.NAME.seed, "
+        "pretraining.NAME.loop.seed), and so does the split (ingest.splits.seed)",
+    )
     cluster: ClusterConfig = ClusterConfig()
     ingest: IngestConfig = IngestConfig()
     masked_titles: bool = Field(

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from prodcat.catalog.store import Catalog
 from prodcat.commands import run_evaluate
 from prodcat.config import load
 from prodcat.contracts import Product, products_of
-from prodcat.errors import FeedError, TrainingError
-from prodcat.evaluating import EvaluateConfig, evaluate
+from prodcat.errors import BundleError, FeedError, TrainingError
+from prodcat.evaluating import EvaluateConfig, _seed_answers, evaluate
 from prodcat.evaluation.probes import FULL, hide
 from prodcat.fitting import fit
 from prodcat.masking import CategoryMask
@@ -27,6 +28,7 @@ from prodcat.prediction.cascade import Answer, Cascade, Unreadable
 from prodcat.prediction.distributed import ClassifyConfig, classify, prediction_row
 from prodcat.prediction.gate import Gate
 from prodcat.profile import FitConfig
+from prodcat.taxonomy import Taxonomy
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +122,8 @@ def test_contract_4_every_answer_is_a_path_of_the_tree(demo_run: Path, products:
 
 def test_the_bundle_has_learned_and_the_report_says_it(demo_run: Path, tmp_path: Path) -> None:
     config = EvaluateConfig(classify=ClassifyConfig(cpus_per_actor=0.5))
-    judged = evaluate(demo_run / "bundle", [str(demo_run / "catalog")], tmp_path, config, on_progress=print)
+    # The bundle itself in place of one of another seed: its figures must be found again.
+    judged = evaluate(demo_run / "bundle", [str(demo_run / "catalog")], tmp_path, config, seed_bundles=[demo_run / "bundle"], on_progress=print)
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert judged.report.read_text().startswith("<!doctype html>")
     assert written["valid_paths"] == 1.0
@@ -130,6 +133,8 @@ def test_the_bundle_has_learned_and_the_report_says_it(demo_run: Path, tmp_path:
     assert 0 <= written["cascade"]["stage_two_share"] <= 1
     assert set(written["by_platform"]) == set(Catalog.open(demo_run / "catalog").summary()["platforms"])
     assert set(written["probes"]) == {"title+image", "title", "image", "masked-title", "masked-title+image"}
+    for probe in written["probes"].values():
+        assert probe["seeds"]["f1"] == [probe["hierarchical"]["f1"]]
     assert written["masked_baseline"]["products"] == written["probes"]["masked-title"]["products"]
     assert written["baseline"]["hierarchical"]["f1"] > 0.1
     # 165 products of 22 leaves, a minute: better than any one answer could be. How good a real bundle is, benchmarks say.
@@ -137,6 +142,17 @@ def test_the_bundle_has_learned_and_the_report_says_it(demo_run: Path, tmp_path:
     assert written["levels"]["1"]["accuracy"] > max(Counter(path[0] for path in labels).values()) / len(labels)
     seen = Bundle.open(demo_run / "bundle").has_seen(Catalog.open(demo_run / "catalog").products(["key"])["key"].to_pylist())
     assert written["left_out"]["seen"] == int(seen.sum())
+
+
+def test_a_bundle_of_another_seed_must_have_the_tree_and_not_have_seen_what_is_scored(demo_run: Path, tmp_path: Path) -> None:
+    bundle, catalog = Bundle.open(demo_run / "bundle"), Catalog.open(demo_run / "catalog")
+    keys = catalog.products(["key"])["key"].to_pylist()
+    seen = int(bundle.has_seen(keys).sum())
+    with pytest.raises(BundleError, match=f"has seen {seen} of the {len(keys)} products to score"):
+        _seed_answers(bundle, bundle, catalog, tmp_path, keys, {}, EvaluateConfig(), print)
+    other = SimpleNamespace(tree=Taxonomy([("a",)]), folder="elsewhere")
+    with pytest.raises(BundleError, match="elsewhere: its tree is another"):
+        _seed_answers(other, bundle, catalog, tmp_path, keys, {}, EvaluateConfig(), print)
 
 
 def test_a_second_run_makes_nothing_again(demo_run: Path, demo_feeds: Path, tiny_settings: tuple[str, ...]) -> None:

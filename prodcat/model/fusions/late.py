@@ -11,8 +11,7 @@ from prodcat.taxonomy import HasLayout
 
 
 class LateFusion(nn.Module):
-    """Its logits correct the mean of the present modalities' logits, each weighted by how much is to be heard of it, which is learned.
-    What a product lacks is a learned vector in place of the MLP's output."""
+    """Its logits correct the mean of the present modalities' logits. What a product lacks is a learned vector in place of the MLP's output."""
 
     def __init__(self, modalities: Sequence[Modality], tree: HasLayout, config: FusionConfig) -> None:
         super().__init__()
@@ -25,8 +24,6 @@ class LateFusion(nn.Module):
             }
         )
         self.heads = nn.ModuleDict({m.name: HierarchicalHead(config.width, tree) for m in modalities})
-        # One number a modality, equal at first: a weak modality must not count as much as a strong one where the strong one is there.
-        self.weights = nn.ParameterDict({m.name: nn.Parameter(torch.zeros(())) for m in modalities})
         self.absent = nn.ParameterDict({m.name: nn.Parameter(torch.zeros(config.width)) for m in modalities})
         width_in = len(modalities) * (config.width + 1)
         self.fuse = nn.Sequential(nn.Linear(width_in, config.width), nn.GELU(), nn.Dropout(config.dropout))
@@ -39,13 +36,12 @@ class LateFusion(nn.Module):
             present_BM: bool [B, M], columns in the order of the modalities; at least one True a row.
         """
         outputs, by_modality = [], {}
-        total, weight_B1 = 0.0, torch.full_like(present_BM[:, :1], 1e-9, dtype=torch.float32)
+        total, count = 0.0, present_BM.sum(dim=1, keepdim=True).clamp(min=1)
         for column, name in enumerate(self.names):
             here_B1 = present_BM[:, column : column + 1]
             hidden_BW = self.towers[name](self.standardise[name](features[name]))
             by_modality[name] = self.heads[name](hidden_BW)
-            heard_B1 = self.weights[name].exp() * here_B1
-            total, weight_B1 = total + by_modality[name] * heard_B1, weight_B1 + heard_B1
+            total = total + by_modality[name] * here_B1
             outputs.append(torch.where(here_B1, hidden_BW, self.absent[name]))
         hidden_BW = self.fuse(torch.cat([*outputs, present_BM.to(outputs[0].dtype)], dim=1))
-        return FusionOutput(total / weight_B1 + self.head(hidden_BW), by_modality)
+        return FusionOutput(total / count + self.head(hidden_BW), by_modality)
