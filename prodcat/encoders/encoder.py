@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from prodcat.config import C, Config
-from prodcat.encoders.inputs import MANIFEST, Manifest, TextFields
+from prodcat.encoders.inputs import MANIFEST, Manifest, Precision, TextFields
 from prodcat.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -139,6 +139,9 @@ class EncoderConfig(Config):
     fields: tuple[TextFields, ...] = Field(("title",), min_length=1, description="fields of a product that the text tower reads")
     max_tokens: int = Field(64, ge=4, le=4096, description="longest text in tokens; CLIP from a hub or folder keeps its own")
     scratch: ScratchConfig = ScratchConfig()
+    precision: Precision = Field(
+        "fp32", description="bf16: a GPU computes with half of the digits (autocast), in batch and in serving alike; a CPU computes fp32 all the same"
+    )
     seed: int = Field(0, ge=0, description="of the random weights of an encoder from scratch")
 
     @model_validator(mode="after")
@@ -253,7 +256,7 @@ def obtain(config: EncoderConfig, folder: str | Path, titles: Sequence[str]) -> 
             refused.append(str(error))
             _log.warning("%s encoder: %s", config.family, error)
             continue
-        manifest.save(part)
+        manifest.model_copy(update={"precision": config.precision}).save(part)
         _put_in_place(part, target)
         return Obtained(load(target), source == "scratch", source, tuple(refused))
     raise EncoderError(f"no {config.family} encoder could be had: " + "; ".join(refused or ["no source is named"]))
@@ -309,7 +312,7 @@ def load(folder: str | Path, device: str = "cpu") -> Encoder:
         raise EncoderError(f"{place}: its {manifest.family} weights do not load ({type(error).__name__}: {error}); write the folder again") from error
     identity = fingerprint(place)
     for tower in towers.values():
-        tower.fingerprint = tower_fingerprint(identity, tower.reads)
+        tower.fingerprint, tower.precision = tower_fingerprint(identity, tower.reads), manifest.precision
     return FolderEncoder(manifest.family, towers, module.eval(), place, identity).to(device)
 
 

@@ -179,6 +179,9 @@ class ImageInput(Config):
         return ((values - mean) / std).contiguous()
 
 
+Precision = Literal["fp32", "bf16"]
+
+
 class Manifest(Config):
     """encoder.json: what stands beside the weights, so that a folder is enough to use them."""
 
@@ -188,6 +191,7 @@ class Manifest(Config):
     )
     taps: int = Field(1, ge=1, description="ViT: blocks whose vectors stand side by side")
     dim: int = Field(gt=0, description="numbers in a vector")
+    precision: Precision = Field("fp32", description="of the forward pass on a GPU")
     text: TextInput | None = Field(None, description="null for a family without a text tower")
     image: ImageInput | None = Field(None, description="null for a family without an image tower")
 
