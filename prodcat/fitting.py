@@ -372,7 +372,7 @@ def _cascade(
 
     validation = prepared.parts["validation"]
     masked = None
-    if prepared.masked is not None:
+    if prepared.masked is not None and len(prepared.masked[0]["validation"]):
         parts, sources = prepared.masked
         masked = StagesOnMasked(*both(parts["validation"], sources), layout.end_targets(parts["validation"].targets))
     return calibrate(
