@@ -35,6 +35,7 @@ from prodcat.masking import CategoryMask
 from prodcat.overlay import Overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import Classified, ClassifyConfig, View, classify
+from prodcat.prediction.gate import Gate
 
 Progress = Callable[[str], None]
 NO_OVERLAY = Overlay()
@@ -131,12 +132,11 @@ def evaluate(
     unreadable = truth.num_rows - int(pc.sum(readable).as_py() or 0)
     truth = truth.filter(readable)
     scored = truth.select(TRUTH.names).cast(TRUTH)
-    curve = [{"threshold": p.threshold, "stage_two_share": p.stage_two_share, "f1": p.hierarchical_f1} for p in bundle.settings.gate.curve]
     metrics = compose(
         predictions,
         scored,
         bundle.layout,
-        gate={"threshold": bundle.settings.gate.threshold, "validation_products": bundle.settings.gate.validation_products, "curve": curve},
+        gate=_gate(bundle.settings.gate),
         baseline=_baseline(config, bundle, everything, truth, None, on_progress),
         masked_baseline=_baseline(config, bundle, everything, truth, mask, on_progress) if MASKED_TITLE in config.probes else None,
         probes={name: classified.answers(name) for name in config.probes},
@@ -155,6 +155,16 @@ def evaluate(
     metrics["trained_on"] = bundle.manifest.training.get("products")
     report = write_report(metrics, out, errors=_examples(catalog, predictions, scored, bundle), title=f"prodcat: bundle {bundle.version}")
     return Evaluation(metrics, report)
+
+
+def _gate(gate: Gate) -> dict[str, Any]:
+    """What the report says of the gate; `masked`: what it holds under titles without category words, None where it was not chosen on them."""
+    curve = [{"threshold": p.threshold, "stage_two_share": p.stage_two_share, "f1": p.hierarchical_f1} for p in gate.curve]
+    masked = None
+    if gate.masked_curve:
+        here = min(gate.masked_curve, key=lambda point: abs(point.threshold - gate.threshold))
+        masked = {"f1": here.hierarchical_f1, "stage_two_share": here.stage_two_share, "stage_two_f1": gate.masked_curve[-1].hierarchical_f1}
+    return {"threshold": gate.threshold, "validation_products": gate.validation_products, "curve": curve, "masked": masked}
 
 
 def _seed_answers(

@@ -38,7 +38,8 @@ def evaluate(
         predictions: contracts.PREDICTIONS; one for each product of `truth`, others are left aside.
         truth: answers.TRUTH.
         tree: the bundle's tree, or its layout where answers may end at inner categories.
-        gate: {"threshold": float, "curve": [{"threshold", "stage_two_share", "f1"}, ...]} as chosen on validation products; None without one.
+        gate: {"threshold": float, "curve": [{"threshold", "stage_two_share", "f1"}, ...]} as chosen on validation products, and under "masked" what
+            it holds there of titles without category words, if that was asked; None without one.
         baseline: what baseline.baseline_scores returned, or {"absent": reason}; None if none was asked for.
         probes: probe name -> PREDICTIONS made under that probe, one for each product that has the input the probe needs. "title+image" is
             `predictions` itself unless given.

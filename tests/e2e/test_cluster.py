@@ -131,7 +131,7 @@ def test_submitted_jobs_run_and_the_dashboard_lists_them(
     assert submitted(head, "ingest", demo_feeds, "--out", tmp_path / "catalog")["products"] > 200
     # In a copy: other tests use the run as it is. The encoders are there; the gate is chosen anew, the bundle written and judged.
     shutil.copytree(demo_run, tmp_path / "run")
-    sets = [part for setting in (*tiny_settings, "gate.tolerance=0.2") for part in ("--set", setting)]
+    sets = [part for setting in (*tiny_settings, "gate.tolerance=0.2", "evaluate.probes=[image]") for part in ("--set", setting)]
     fitted = submitted(head, "fit", demo_feeds, "--config", "offline", "--out", tmp_path / "run", *sets)
     assert 0 < fitted["hierarchical"]["f1"] <= 1
     assert Path(fitted["report"]).is_file()

@@ -208,6 +208,13 @@ def test_the_page_is_the_same_for_the_same_metrics(metrics, page):
     assert render(metrics, errors=[], title="t") == page
 
 
+def test_the_report_says_what_the_gate_holds_of_masked_titles(metrics, tmp_path):
+    assert "under titles without category words" not in write_report(metrics, tmp_path / "plain", errors=[], title="t").read_text()
+    masked = {"f1": 0.9, "stage_two_share": 0.5, "stage_two_f1": 0.91}
+    page = write_report({**metrics, "gate": {**GATE, "masked": masked}}, tmp_path / "masked", errors=[], title="t").read_text()
+    assert "the cascade reaches F1 90.00 %, stage two alone 91.00 %, and 50.00 % go to stage two" in page
+
+
 def test_gate_curve_marks_the_chosen_gate():
     svg = gate_curve(0.5, GATE["curve"])
     assert svg.startswith("<svg")
