@@ -78,7 +78,7 @@ class Prepared:
             return own
         parts, vectors = self.masked
         part = parts[split]
-        return own.and_then(FusionData(*vectors.of(part), self.layout.end_targets(part.targets)))
+        return own.and_then(FusionData(*vectors.of(part), self.layout.end_targets(part.targets))) if len(part) else own
 
 
 def prepare(
@@ -129,6 +129,8 @@ def prepare(
         learned = {split: parts[split] for split in ("train", "validation")}
         masked = write_masked(catalog, learned, CategoryMask(tree), config.stage_one_encoder.fields, out / MASKED)
         on_progress(f"masked titles: {len(masked['train']):,} training products are shown to stage two once more, without category words")
+        if not any(len(part) for part in masked.values()):
+            masked = None
 
     stage_one_folder, key_one_encoder = _encoder(
         "stage_one", config.stage_one_encoder, config.stage_one_pretraining, None, parts["train"], catalog, tree, out, config, steps, on_progress
