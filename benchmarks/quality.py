@@ -95,6 +95,7 @@ def main() -> None:
             "before, validation": metrics["reliability"]["on_validation"],
             "test": {**metrics["reliability"]["ece"], "whole answers": metrics["reliability"]["answers"]["ece"]},
         },
+        "backoff": metrics["reliability"]["backoff"],
         "errors_against_baseline": round(metrics["baseline"]["error_ratio"], 3),
         "rows": rows,
     }

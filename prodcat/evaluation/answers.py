@@ -145,7 +145,7 @@ def read_answers(predictions: pa.Table, labels: Labels, tree: Taxonomy, what: st
         ContractError: wrong columns, a product without prediction, a key twice, or predictions of more than one bundle.
     """
     table = enforce(predictions, PREDICTIONS, f"evaluation, {what}")
-    columns = ["key", "category_id", "path", "confidences", "stage", "bundle"]
+    columns = ["key", "category_id", "path", "confidences", "stage", "bundle", "stopped_at_parent", "holds_precision"]
     found = table.select(columns).to_pylist()
     _once([row["key"] for row in found], what)
     by_key = {row["key"]: row for row in found}

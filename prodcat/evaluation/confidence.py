@@ -19,7 +19,10 @@ def confidence_figures(answers: Answers, labels: Labels) -> dict[str, Any]:
         ece: {level: expected calibration error};
         answers: `reliability.figures` of whole answers, by the confidence of their last level; an answer that goes on below a label that says
             nothing there cannot be judged and is left out, one that stops above its label is right if the label lies below;
-        risk_coverage: of the same.
+        risk_coverage: of the same;
+        backoff: None where the bundle wants no precision, else of the products whose answer is to hold it: {products, judged, precision (share right
+            of those judged), share (of all products), leaf_share (of all products: holds, and goes down to the leaf),
+            depths: {level: {judged, right}}}.
     """
     rows = labels.target >= 0
     depth = labels.tree.depth
@@ -36,9 +39,30 @@ def confidence_figures(answers: Answers, labels: Labels) -> dict[str, Any]:
     known = (np.take_along_axis(label, np.maximum(ends, 0)[:, None], axis=1)[:, 0] >= 0) | labels.layout.may_end[labels.target[rows]]
     judged = np.flatnonzero((ends >= 0) & known)
     whole = confidence[judged, ends[judged]], right[judged, ends[judged]]
+    given_rows = [answers.rows[place] for place in np.flatnonzero(rows)]
+    held = np.array([row["holds_precision"] is True for row in given_rows], dtype=bool)
+    wanted = any(row["holds_precision"] is not None for row in given_rows)
     return {
         "levels": levels,
         "ece": {level: entry["ece"] for level, entry in levels.items()},
         "answers": figures(*whole),
         "risk_coverage": risk_coverage(*whole),
+        "backoff": _backoff(given_rows, held, ends, judged[held[judged]], right) if wanted else None,
+    }
+
+
+def _backoff(rows: list[dict[str, Any]], held: np.ndarray, ends: np.ndarray, judged: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+    """Args: held: bool [n]; ends: int [n], last level answered, from 0; judged: row numbers, of those that hold; right: bool [n, D]."""
+    correct = right[judged, ends[judged]]
+    to_the_leaf = held & ~np.array([bool(row["stopped_at_parent"]) for row in rows], dtype=bool)
+    return {
+        "products": int(held.sum()),
+        "judged": len(judged),
+        "precision": float(correct.mean()) if len(judged) else None,
+        "share": float(held.mean()),
+        "leaf_share": float(to_the_leaf.mean()),
+        "depths": {
+            str(level + 1): {"judged": int((ends[judged] == level).sum()), "right": int(correct[ends[judged] == level].sum())}
+            for level in np.unique(ends[judged])
+        },
     }

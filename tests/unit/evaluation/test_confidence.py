@@ -11,13 +11,16 @@ from prodcat.taxonomy import HeadLayout, Taxonomy
 TREE = Taxonomy([("a", "b"), ("a", "c"), ("d",)])
 
 
-def judged(pairs: list[tuple[tuple[str, ...] | None, tuple[str, ...] | None, list[float]]], stops: tuple[int, ...] = ()) -> dict:
-    """(answer, label, confidences) a product; stops: where answers may end."""
+def judged(pairs: list[tuple[tuple[str, ...] | None, tuple[str, ...] | None, list[float]]], stops: tuple[int, ...] = (), holds=None) -> dict:
+    """(answer, label, confidences) a product; stops: where answers may end; holds: (holds_precision,
+    stopped_at_parent) a product."""
     size = len(pairs)
     none, yes = np.array([None] * size), np.ones(size, dtype=bool)
     pred = np.array([NO_PATH if answer is None else TREE.index(answer) for answer, _, _ in pairs])
     target = np.array([UNLABELLED if label is None else TREE.index(label) for _, label, _ in pairs])
-    rows = [{"confidences": confidences} for _, _, confidences in pairs]
+    rows = [{"confidences": confidences, "holds_precision": None, "stopped_at_parent": None} for _, _, confidences in pairs]
+    for row, (held, stopped) in zip(rows, holds or [], strict=False):
+        row.update(holds_precision=held, stopped_at_parent=stopped)
     labels = Labels(HeadLayout(TREE, stops), [str(i) for i in range(size)], target, [label for _, label, _ in pairs], none, none, none, yes, yes, yes)
     return confidence_figures(Answers(pred, np.ones(size, dtype=int), rows, "v"), labels)
 
@@ -53,3 +56,24 @@ def test_an_answer_that_is_no_path_is_wrong() -> None:
 def test_without_a_label_there_is_nothing_to_say() -> None:
     found = judged([(("d",), None, [0.9])])
     assert (found["levels"], found["answers"]["ece"], found["risk_coverage"]["curve"]) == ({}, None, [])
+
+
+def test_back_off_is_judged_on_what_is_to_hold() -> None:
+    pairs = [
+        (("a", "b"), ("a", "b"), [0.9, 0.8]),
+        (("a", "b"), ("a", "c"), [0.9, 0.8]),
+        (("a",), ("a", "c"), [0.9]),
+        (("d",), ("a", "c"), [0.4]),
+        (("d",), None, [0.9]),
+    ]
+    found = judged(pairs, holds=[(True, False), (True, False), (True, True), (False, False), (True, False)])["backoff"]
+    assert found == {
+        "products": 3,
+        "judged": 3,
+        "precision": pytest.approx(2 / 3),
+        "share": 0.75,
+        "leaf_share": 0.5,
+        "depths": {"1": {"judged": 1, "right": 1}, "2": {"judged": 2, "right": 1}},
+    }
+    assert judged(pairs)["backoff"] is None
+    assert judged(pairs, holds=[(False, True)] * 5)["backoff"]["precision"] is None
