@@ -31,7 +31,7 @@ class FitConfig(Config):
     cluster: ClusterConfig = ClusterConfig()
     ingest: IngestConfig = IngestConfig()
     masked_titles: bool = Field(
-        True,
+        False,
         description="stage two also trains on each title without the words of the category names, and the gate is chosen on such titles as well "
         "(gate.masked_tolerance). Not stage one: it would grow sure of them, and keep from stage two what the image could tell",
     )
