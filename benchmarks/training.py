@@ -29,7 +29,7 @@ import torch
 from prodcat.decoding import decode
 from prodcat.distributed import cluster
 from prodcat.evaluation.metrics import ancestor_sums, hierarchical
-from prodcat.fitting import objective_of, prepare
+from prodcat.fitting import prepare
 from prodcat.prediction.multimodal_stage import fused_logits
 from prodcat.profile import FitConfig
 from prodcat.run_folder import open_run
@@ -84,7 +84,7 @@ def main() -> None:
         prepared = prepare([catalog], a.run, profile, on_progress=lambda line: print(line, file=sys.stderr))
         data = {split: prepared.data(split).readable() for split in ("train", "validation")}
         train, reads = data["train"], prepared.vectors.reads
-        objective = objective_of(profile, profile.stage_two.loss, prepared.layout, prepared.parts["train"])
+        objective = profile.objective(profile.stage_two.loss, prepared.layout, prepared.parts["train"].targets)
         task = FusionStageTask(modalities_of(train.vectors, train.present, reads), prepared.tree, profile.stage_two.fusion, "stage two", objective)
         tables = {split: fusion_rows(part.vectors, part.present, part.targets) for split, part in data.items()}
         loop = profile.stage_two.loop.model_copy(update={"epochs": a.epochs or profile.stage_two.loop.epochs})

@@ -19,7 +19,7 @@ from prodcat.config import Config
 from prodcat.distributed import ClusterConfig
 from prodcat.errors import ConfigError, FeedError
 from prodcat.evaluation.comparison import Compared, comparison, markdown
-from prodcat.fitting import Prepared, objective_of, prepare
+from prodcat.fitting import Prepared, prepare
 from prodcat.model.fusion import Kind
 from prodcat.model.fusions.registry import build, parameters
 from prodcat.profile import FitConfig
@@ -61,7 +61,7 @@ def compare(run: Path, out: Path, config: CompareConfig, on_progress: Progress =
     catalog, profile = open_run(run, FitConfig)
     prepared = prepare([catalog], run, profile, on_progress=on_progress)
     subsets = _subsets(prepared, profile, config)
-    objective = objective_of(profile, profile.stage_two.loss, prepared.layout, prepared.parts["train"])
+    objective = profile.objective(profile.stage_two.loss, prepared.layout, prepared.parts["train"].targets)
     inputs = FusionInputs(prepared.data("train"), prepared.data("validation"), prepared.vectors.reads, prepared.tree, objective)
     test = prepared.data("test")
     # The same products for all rows, or the rows say nothing of each other.

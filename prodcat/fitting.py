@@ -25,7 +25,6 @@ from prodcat.errors import TrainingError
 from prodcat.labelled import Labelled, Vectors, labelled
 from prodcat.masked import write_masked
 from prodcat.masking import CategoryMask
-from prodcat.model.losses import LossConfig, Objective, column_counts
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle
 from prodcat.prediction.cascade import CascadeSettings
@@ -313,7 +312,7 @@ def _fit_stage_one(
     on_progress: Progress,
 ) -> str:
     folder = out / STAGE_ONE
-    objective = objective_of(config, config.stage_one.loss, layout, parts["train"])
+    objective = config.objective(config.stage_one.loss, layout, parts["train"].targets)
 
     def make() -> None:
         task = text_task(encoder, layout.tree, config.stage_one, objective)
@@ -335,7 +334,7 @@ def _fit_stage_two(prepared: Prepared, out: Path, config: FitConfig, steps: Step
     folder = out / STAGE_TWO
     data = {split: prepared.data(split) for split in ("train", "validation")}
     train, layout, sources = data["train"], prepared.layout, prepared.vectors
-    objective = objective_of(config, config.stage_two.loss, layout, prepared.parts["train"])
+    objective = config.objective(config.stage_two.loss, layout, prepared.parts["train"].targets)
     task = FusionStageTask(modalities_of(train.vectors, train.present, sources.reads), layout.tree, config.stage_two.fusion, objective=objective)
 
     def make() -> None:
@@ -390,12 +389,3 @@ def _cascade(
         masked=masked,
         on_progress=on_progress,
     )
-
-
-def objective_of(config: FitConfig, loss: LossConfig, layout: HeadLayout, train: Labelled) -> Objective:
-    """Raises ConfigError for a loss that does not fit the tree."""
-    counts = column_counts(layout, layout.end_targets(train.targets)) if loss.balance != "none" else ()
-    objective = Objective(layout.stops, config.hierarchy.decoder, loss, counts)
-    # Now, and not hours later in a worker.
-    objective.build(layout.tree, 0.0)
-    return objective

@@ -1,5 +1,6 @@
 """A profile: everything `prodcat fit` may be told, as one config. Knows no step."""
 
+import numpy as np
 from pydantic import Field
 
 from prodcat.catalog.chunks import IngestConfig
@@ -9,11 +10,13 @@ from prodcat.distributed import ClusterConfig
 from prodcat.encoders.distributed import EmbedConfig
 from prodcat.encoders.encoder import EncoderConfig
 from prodcat.evaluation.scoring import ScoringConfig
+from prodcat.model.losses import LossConfig, Objective, column_counts
 from prodcat.prediction.backoff import BackoffConfig
 from prodcat.prediction.calibration import CalibrationConfig
 from prodcat.prediction.conformal import ConformalConfig
 from prodcat.prediction.distributed import ClassifyConfig
 from prodcat.prediction.gate import GateConfig
+from prodcat.taxonomy import HeadLayout
 from prodcat.training.distributed import ScalingConfig
 from prodcat.training.encoders import EncoderTraining
 from prodcat.training.fusion_stage import FusionStageConfig
@@ -55,3 +58,18 @@ class FitConfig(Config):
     scaling: ScalingConfig = ScalingConfig()
     classify: ClassifyConfig = Field(ClassifyConfig(), description="how the finished bundle is run over the test split")
     evaluate: ScoringConfig = Field(ScoringConfig(), description="what the report on the test split scores and shows")
+
+    def objective(self, loss: LossConfig, layout: HeadLayout, targets: np.ndarray) -> Objective:
+        """What a stage with this loss is trained by.
+
+        Args:
+            targets: int32 [n, D] label nodes of the training products.
+
+        Raises:
+            ConfigError: a loss that does not fit the tree.
+        """
+        counts = column_counts(layout, layout.end_targets(targets)) if loss.balance != "none" else ()
+        objective = Objective(layout.stops, self.hierarchy.decoder, loss, counts)
+        # Now, and not hours later in a worker.
+        objective.build(layout.tree, 0.0)
+        return objective

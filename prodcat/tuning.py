@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field
 
 from prodcat.distributed import ClusterConfig
-from prodcat.fitting import fit, objective_of, prepare
+from prodcat.fitting import fit, prepare
 from prodcat.prediction.bundle import Bundle
 from prodcat.profile import FitConfig
 from prodcat.run_folder import Progress, open_run
@@ -52,7 +52,7 @@ def tune(run: Path, config: TuneConfig, on_progress: Progress = print) -> Tuned:
     run = run.absolute()
     catalog, profile = open_run(run, FitConfig)
     prepared = prepare([catalog], run, profile, on_progress=on_progress)
-    objective = objective_of(profile, profile.stage_two.loss, prepared.layout, prepared.parts["train"])
+    objective = profile.objective(profile.stage_two.loss, prepared.layout, prepared.parts["train"].targets)
     inputs = FusionInputs(prepared.data("train"), prepared.data("validation"), prepared.vectors.reads, prepared.tree, objective)
     seeded = profile.stage_two.model_copy(update={"loop": profile.stage_two.loop.model_copy(update={"seed": profile.seed})})
     # What is searched stands in the profile with the values of the last search, and must not make this one another.
