@@ -43,10 +43,14 @@ def fit_seed(a: argparse.Namespace, seed: int) -> Path:
     """A bundle of another seed, in a run that starts with the first one's catalog, encoders and features."""
     out = a.out / f"seed_{seed}"
     if not out.exists():
+        # Under another name until it is whole: half of a copy would be gone on from.
+        part = out.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
         for name in ("catalog", "encoders", "features", "features_masked", "masked"):
             if (a.out / name).is_dir():
-                shutil.copytree(a.out / name, out / name)
-        shutil.copy(a.out / "steps.json", out)
+                shutil.copytree(a.out / name, part / name)
+        shutil.copy(a.out / "steps.json", part)
+        part.rename(out)
     # Judged with the first one, not by itself.
     sets = [*a.sets, f"seed={seed}", "evaluate.probes=[]", "evaluate.baseline=null"]
     run_fit([a.feed], out, config=a.config, sets=sets, mapping=None, taxonomy=None, say=say)
