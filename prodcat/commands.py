@@ -23,6 +23,7 @@ from prodcat.config import Config, load, validate
 from prodcat.contracts import Product
 from prodcat.distributed import ClusterConfig, cluster
 from prodcat.encoders.distributed import EmbedConfig, embed
+from prodcat.errors import TaxonomyError
 from prodcat.evaluating import EvaluateConfig, evaluate, open_or_ingest, summary_lines
 from prodcat.evaluation.report import METRICS, PAGE
 from prodcat.explaining import explain_product, image_bytes
@@ -67,9 +68,9 @@ def default_profile() -> str:
 def run_ingest(
     sources: Sequence[str], out: Path, *, config: str | None, sets: Sequence[str], mapping: str | None, taxonomy: str | None, say: Say
 ) -> dict[str, Any]:
-    job = load(IngestJob, config, sets)
+    job, columns, tree = load(IngestJob, config, sets), _mapping(mapping), _taxonomy(taxonomy)
     with cluster(job.cluster):
-        summary = ingest(sources, out, job.ingest, _mapping(mapping), taxonomy=_taxonomy(taxonomy), on_progress=say)
+        summary = ingest(sources, out, job.ingest, columns, taxonomy=tree, on_progress=say)
     for line in summary.lines():
         say(line)
     return {"catalog": str(out), **asdict(summary)}
@@ -106,15 +107,16 @@ def run_fit(
     """Fit a bundle and evaluate it on its own test split. labels: reviewed labels, as the audit writes them and a person decides (overlay.py)."""
     started = time.perf_counter()
     profile = config or default_profile()
-    settings = load(FitConfig, profile, sets)
+    # All that is read here is read before Ray is started: a typing error is said at once.
+    settings, columns, tree = load(FitConfig, profile, sets), _mapping(mapping), _taxonomy(taxonomy)
     say(f"profile: {profile}")
     with cluster(settings.cluster):
         bundle = fit(
             sources,
             out,
             settings,
-            mapping=_mapping(mapping),
-            taxonomy=_taxonomy(taxonomy),
+            mapping=columns,
+            taxonomy=tree,
             labels=labels,
             change_test_labels=change_test_labels,
             on_progress=say,
@@ -191,8 +193,9 @@ def run_evaluate(
     # Before Ray is started: a damaged bundle is said at once.
     for folder in (bundle, *seed_bundles):
         Bundle.open(folder)
+    columns = _mapping(mapping)
     with cluster(settings.cluster):
-        judged = evaluate(bundle, sources, out, settings, mapping=_mapping(mapping), seed_bundles=seed_bundles, on_progress=say)
+        judged = evaluate(bundle, sources, out, settings, mapping=columns, seed_bundles=seed_bundles, on_progress=say)
     for line in summary_lines(judged.metrics):
         say(line)
     return {"report": str(judged.report), "metrics": str(out / METRICS), "hierarchical": judged.metrics["hierarchical"]}
@@ -205,9 +208,9 @@ def run_classify(
     started = time.perf_counter()
     job = load(ClassifyJob, config, sets)
     Bundle.open(bundle)
-    out = out.absolute()
+    out, columns = out.absolute(), _mapping(mapping)
     with cluster(job.cluster):
-        catalog = open_or_ingest(sources, out / "catalog", job.ingest, _mapping(mapping), say)
+        catalog = open_or_ingest(sources, out / "catalog", job.ingest, columns, say)
         done = classify(catalog.product_files(), bundle, out / "answers", job.classify, on_progress=say)
     return {
         "answers": str(out / "answers" / "predictions"),
@@ -256,7 +259,11 @@ def _taxonomy(path: str | None) -> Taxonomy | None:
         return None
     if path.endswith(".json"):
         return Taxonomy.load(path)
-    return Taxonomy.from_lines(Path(path).read_text(encoding="utf-8").splitlines(), source=path)
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaxonomyError(f"{path}: cannot be read ({error}); give a tree as lines 'A > B > C' in UTF-8, or as prodcat's own .json") from error
+    return Taxonomy.from_lines(lines, source=path)
 
 
 def _counted(say: Say) -> Callable[[str, int, int], None]:

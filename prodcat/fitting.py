@@ -15,6 +15,7 @@ import numpy as np
 
 from prodcat import __version__
 from prodcat.calibrating import StageLogits, StagesOnMasked, calibrate, check_enough
+from prodcat.catalog.chunks import stamps
 from prodcat.catalog.distributed import ingest
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.store import Catalog
@@ -244,8 +245,7 @@ def _catalog(
 ) -> Catalog:
     if len(sources) == 1 and (Path(sources[0]) / "catalog.json").is_file():
         return Catalog.open(sources[0])
-    stamps = [f"{source} {Path(source).stat().st_mtime_ns} {Path(source).stat().st_size}" for source in sources if Path(source).exists()]
-    inputs = [*sources, *stamps, config.ingest, mapping or "no mapping", taxonomy.hash if taxonomy else "no taxonomy"]
+    inputs = [*stamps(sources, mapping), config.ingest, taxonomy.hash if taxonomy else "no taxonomy"]
 
     def make() -> None:
         for line in ingest(sources, out / "catalog", config.ingest, mapping, taxonomy=taxonomy, on_progress=on_progress).lines():

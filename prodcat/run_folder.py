@@ -56,7 +56,7 @@ class Steps:
     def _note(self, name: str, key: str) -> None:
         self._done[name] = key
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(json.dumps(self._done, indent=1) + "\n")
+        _write(self._file, self._done)
 
 
 def note_run(out: Path, catalog: str, config: Config) -> None:
@@ -64,7 +64,7 @@ def note_run(out: Path, catalog: str, config: Config) -> None:
     place = Path(catalog).absolute()
     # Relative where it lies in the run's folder, so that a run can be moved.
     noted = place.relative_to(out) if place.is_relative_to(out) else place
-    (out / RUN).write_text(json.dumps({"catalog": str(noted), "config": config.model_dump(mode="json")}, indent=1) + "\n", encoding="utf-8")
+    _write(out / RUN, {"catalog": str(noted), "config": config.model_dump(mode="json")})
 
 
 def open_run(run: Path, kind: type[C]) -> tuple[str, C]:
@@ -79,3 +79,10 @@ def open_run(run: Path, kind: type[C]) -> tuple[str, C]:
         raise FeedError(f"{run}: no run here ({RUN} is missing); give the folder that `prodcat fit` wrote to")
     content = json.loads(noted.read_text(encoding="utf-8"))
     return str(run / content["catalog"]), validate(kind, content["config"], str(noted))
+
+
+def _write(file: Path, content: Any) -> None:
+    """Whole or not at all: a run may be killed at any moment, and goes on from this file."""
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    part.replace(file)

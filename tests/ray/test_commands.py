@@ -63,6 +63,18 @@ def test_nothing_of_a_bad_feed_is_lost(prodcat, feed: Path, tmp_path: Path) -> N
     assert all(row["source"].endswith("shop.csv") for row in rejected.values())
 
 
+@pytest.mark.parametrize("content", [None, "Möbel > Tische".encode("latin-1")])
+def test_a_tree_that_cannot_be_read_is_one_line(prodcat, feed: Path, tmp_path: Path, content: bytes | None) -> None:
+    tree = tmp_path / "tree.txt"
+    if content is not None:
+        tree.write_bytes(content)
+    result = prodcat("ingest", feed, "--taxonomy", tree, "--out", tmp_path / "catalog")
+    assert result.exit_code == 1
+    assert "tree.txt: cannot be read" in result.stderr
+    assert "lines 'A > B > C' in UTF-8" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

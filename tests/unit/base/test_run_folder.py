@@ -39,6 +39,28 @@ def test_a_step_is_made_again_only_for_other_inputs(tmp_path: Path) -> None:
     assert made[3:] == ["b seed=0"]
 
 
+def test_a_run_killed_while_it_writes_goes_on_from_what_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made() -> None:
+        (tmp_path / "result").mkdir(exist_ok=True)
+
+    Steps(tmp_path, lambda line: None).run("one", ["a"], tmp_path / "result", made)
+    before = (tmp_path / "steps.json").read_bytes()
+    write = Path.write_text
+
+    def killed(path: Path, text: str, **how: str) -> int:
+        write(path, text[: len(text) // 2], **how)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Steps(tmp_path, lambda line: None).run("two", ["a"], tmp_path / "other", made)
+    monkeypatch.undo()
+    assert (tmp_path / "steps.json").read_bytes() == before
+    said: list[str] = []
+    Steps(tmp_path, said.append).run("one", ["a"], tmp_path / "result", made)
+    assert said == ["one: done before"]
+
+
 def test_a_run_is_found_again_where_it_was_moved(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from prodcat.catalog.chunks import IngestConfig
+from prodcat.catalog.chunks import IngestConfig, stamps
 from prodcat.catalog.demo import DemoSummary, write_demo
 from prodcat.catalog.ingest import ingest
 from prodcat.catalog.mapping import FeedMapping
@@ -132,6 +132,24 @@ def test_a_catalog_grows_in_place_and_keeps_its_split(tmp_path: Path) -> None:
     assert all(after[key]["split"] == split for key, split in before.items() if key in after)
     assert after["shop/n3"]["group"] == "shop/3"
     assert not (tmp_path / "c" / ".incoming").exists()
+
+
+def test_a_changed_feed_and_a_changed_mapping_make_other_stamps(tmp_path: Path) -> None:
+    """Also below a folder, whose own time stays when a file in it is written anew."""
+    jsonl(tmp_path / "shop.jsonl", rows_of(5))
+    jsonl(tmp_path / "other.jsonl", rows_of(5))
+    seen = [stamps([str(tmp_path)], None)]
+    assert stamps([str(tmp_path)], None) == seen[0]
+    jsonl(tmp_path / "shop.jsonl", rows_of(6))
+    seen.append(stamps([str(tmp_path)], None))
+    (tmp_path / "shop.mapping.yaml").write_text("brand: title\n")
+    seen.append(stamps([str(tmp_path)], None))
+    seen.append(stamps([str(tmp_path)], FeedMapping(brand="title")))
+    seen.append(stamps([(tmp_path / "shop.jsonl").as_uri()], None))
+    assert len({tuple(each) for each in seen}) == 5
+    assert all(len(each) == 2 for each in seen[:4])
+    with pytest.raises(FeedError, match=r"none\.csv: no such file or folder"):
+        stamps([str(tmp_path / "none.csv")], None)
 
 
 def test_a_run_that_fails_leaves_the_catalog_as_it_was(tmp_path: Path) -> None:
