@@ -62,7 +62,6 @@ def pytest_configure(config: pytest.Config) -> None:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
-        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     }
     # Without a token in the environment the first ray.init leaves one in the home folder, and every later `ray start` of this user demands it.
