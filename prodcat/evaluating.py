@@ -199,7 +199,8 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
     if metrics["reliability"]["answers"]["ece"] is not None:
         lines.append(f"expected calibration error of whole answers {metrics['reliability']['answers']['ece']:.4f}")
     if (backoff := metrics["reliability"]["backoff"]) is not None:
-        right = "none can be judged" if backoff["precision"] is None else f"{backoff['precision']:.2%} of them right"
+        low, high = backoff["precision_ci"] or (None, None)
+        right = "none can be judged" if low is None else f"{backoff['precision']:.2%} [{low:.2%}, {high:.2%}] of them right"
         lines.append(f"answers that are to hold the wanted precision: {backoff['share']:.1%}, {right}; down to the leaf {backoff['leaf_share']:.1%}")
     for name, probe in metrics["probes"].items():
         if probe["products"]:

@@ -6,6 +6,7 @@ Shapes: n products, D levels of the tree that is scored on.
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from prodcat.evaluation.answers import Answers, Labels
 from prodcat.evaluation.reliability import figures, level_figures, risk_coverage
@@ -21,8 +22,8 @@ def confidence_figures(answers: Answers, labels: Labels) -> dict[str, Any]:
             nothing there cannot be judged and is left out, one that stops above its label is right if the label lies below;
         risk_coverage: of the same;
         backoff: None where the bundle wants no precision, else of the products whose answer is to hold it: {products, judged, precision (share right
-            of those judged), share (of all products), leaf_share (of all products: holds, and goes down to the leaf),
-            depths: {level: {judged, right}}}.
+            of those judged), precision_ci (its 95 % interval, exact binomial: of products, not of groups of near-duplicates), share (of all
+            products), leaf_share (of all products: holds, and goes down to the leaf), depths: {level: {judged, right}}}.
     """
     rows = labels.target >= 0
     depth = labels.tree.depth
@@ -54,11 +55,13 @@ def confidence_figures(answers: Answers, labels: Labels) -> dict[str, Any]:
 def _backoff(rows: list[dict[str, Any]], held: np.ndarray, ends: np.ndarray, judged: np.ndarray, right: np.ndarray) -> dict[str, Any]:
     """Args: held: bool [n]; ends: int [n], last level answered, from 0; judged: row numbers, of those that hold; right: bool [n, D]."""
     correct = right[judged, ends[judged]]
+    interval = binomtest(int(correct.sum()), len(correct)).proportion_ci() if len(correct) else None
     to_the_leaf = held & ~np.array([bool(row["stopped_at_parent"]) for row in rows], dtype=bool)
     return {
         "products": int(held.sum()),
         "judged": len(judged),
         "precision": float(correct.mean()) if len(judged) else None,
+        "precision_ci": [float(interval.low), float(interval.high)] if interval else None,
         "share": float(held.mean()),
         "leaf_share": float(to_the_leaf.mean()),
         "depths": {

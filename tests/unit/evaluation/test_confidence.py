@@ -71,6 +71,8 @@ def test_back_off_is_judged_on_what_is_to_hold() -> None:
         "products": 3,
         "judged": 3,
         "precision": pytest.approx(2 / 3),
+        # Clopper and Pearson's for 2 of 3.
+        "precision_ci": pytest.approx([0.0943, 0.9916], abs=1e-4),
         "share": 0.75,
         "leaf_share": 0.5,
         "depths": {"1": {"judged": 1, "right": 1}, "2": {"judged": 2, "right": 1}},
