@@ -63,6 +63,17 @@ def test_nothing_of_a_bad_feed_is_lost(prodcat, feed: Path, tmp_path: Path) -> N
     assert all(row["source"].endswith("shop.csv") for row in rejected.values())
 
 
+def test_fit_takes_a_mended_mapping(prodcat, tmp_path: Path) -> None:
+    """The feed itself has not changed."""
+    (tmp_path / "shop.csv").write_text("product_id,title,kind\n1,red shirt,Apparel\n")
+    arguments = ["fit", tmp_path / "shop.csv", "--config", "offline", "--out", tmp_path / "run"]
+    assert "no product has a label" in prodcat(*arguments).stderr
+    (tmp_path / "shop.mapping.yaml").write_text("label: {columns: [kind]}\n")
+    again = prodcat(*arguments)
+    assert "no labelled product fell into" in again.stderr
+    assert again.exit_code == 1
+
+
 @pytest.mark.parametrize("content", [None, "Möbel > Tische".encode("latin-1")])
 def test_a_tree_that_cannot_be_read_is_one_line(prodcat, feed: Path, tmp_path: Path, content: bytes | None) -> None:
     tree = tmp_path / "tree.txt"
