@@ -29,7 +29,8 @@ from prodcat.masking import CategoryMask
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle
 from prodcat.prediction.cascade import CascadeSettings
-from prodcat.prediction.multimodal_stage import STAGE_ONE_VECTOR, ModalitySettings, MultimodalStageSettings, encoder_towers, fused_logits
+from prodcat.prediction.multimodal_stage import MultimodalStageSettings, encoder_towers, fused_logits
+from prodcat.prediction.preparing import STAGE_ONE_VECTOR, ModalitySettings
 from prodcat.prediction.text_stage import TextStage
 from prodcat.profile import FitConfig
 from prodcat.run_folder import BY_CATEGORIES, TRAINING, Progress, Steps, note_run

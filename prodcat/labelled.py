@@ -10,7 +10,7 @@ from prodcat.catalog.store import Catalog
 from prodcat.encoders.features import FeatureSet, read
 from prodcat.encoders.inputs import TextFields, product_text
 from prodcat.overlay import Overlay
-from prodcat.prediction.multimodal_stage import STAGE_ONE_VECTOR
+from prodcat.prediction.preparing import STAGE_ONE_VECTOR
 from prodcat.prediction.text_stage import TextStage
 from prodcat.taxonomy import Taxonomy
 

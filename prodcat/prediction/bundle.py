@@ -13,7 +13,7 @@ No pickle anywhere. A file whose sum differs, a file that is missing, and a file
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +24,12 @@ from pydantic import ValidationError
 from safetensors.numpy import load_file, save_file
 
 from prodcat.config import Config, read_yaml, validate
+from prodcat.encoders.inputs import MANIFEST as ENCODER
+from prodcat.encoders.inputs import TOKENIZER_FILES
 from prodcat.errors import BundleError, TaxonomyError
 from prodcat.prediction.cascade import Cascade, CascadeSettings
+from prodcat.prediction.preparing import SETTINGS as PREPARING
+from prodcat.prediction.preparing import Preparation
 from prodcat.prediction.text_stage import TextStage
 from prodcat.taxonomy import HeadLayout, Taxonomy
 
@@ -68,20 +72,20 @@ class Bundle:
         return self.manifest.version
 
     @classmethod
-    def open(cls, folder: str | Path, *, only: Iterable[str] | None = None) -> "Bundle":
+    def open(cls, folder: str | Path, *, only: Callable[[str], bool] | None = None) -> "Bundle":
         """Read the manifest and check sums.
 
         Args:
-            only: top-level names to check (a text replica passes STAGE_ONE: it reads nothing else); None for all.
+            only: says of a file's name in the bundle whether its sum is checked beside the tree's and the settings' (a text replica passes
+                `for_text_stage`); None for all.
 
         Raises:
             BundleError: names the file that is missing, changed or unknown.
         """
         folder = Path(folder)
         manifest = _manifest(folder)
-        wanted = None if only is None else {TAXONOMY, CASCADE, *only}
         for name, digest in manifest.files.items():
-            if wanted is not None and name.split("/")[0] not in wanted:
+            if only is not None and name not in (TAXONOMY, CASCADE) and not only(name):
                 continue
             path = folder / name
             if not path.is_file():
@@ -113,6 +117,10 @@ class Bundle:
             )
         return stage
 
+    def preparation(self) -> Preparation:
+        """What stage two is to read, without its model."""
+        return Preparation(self.folder)
+
     def multimodal_stage(self, *, device: str = "cpu") -> "MultimodalStage":
         """Raises BundleError where an encoder in the bundle is not the one the fusion was trained on, or the fusion's logits have other columns."""
         # Here and not above: it imports torch, which a text replica must not.
@@ -136,6 +144,12 @@ class Bundle:
     def has_seen(self, keys: Sequence[str]) -> np.ndarray:
         """bool [n]."""
         return np.isin(key_hash(keys), self.seen)
+
+
+def for_text_stage(name: str) -> bool:
+    """What a text replica reads of a bundle: stage one, and how stage two wants its inputs. Not the weights, which may take minutes to sum up."""
+    top, _, file = name.rpartition("/")
+    return top == STAGE_ONE or file == PREPARING or (top.startswith(f"{ENCODERS}/") and file in (ENCODER, *TOKENIZER_FILES))
 
 
 def key_hash(keys: Sequence[str]) -> np.ndarray:

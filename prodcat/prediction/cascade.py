@@ -4,12 +4,14 @@
     finish(first, stage two logits) -> an answer or a named reason for every product, in order
     classify(products)             -> both, in this process
 
+    alone(first, reason)           -> what stage one says of all of them, where stage two cannot be had
+
 Serving calls `first` in the ingress, sends what is unsure over to the other deployment, and calls `finish`; so HTTP, batch jobs and the Python API
 agree. Knows no model: stage two is whatever reads products and gives logits. Imports no torch.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +27,13 @@ from prodcat.prediction.gate import Gate
 from prodcat.taxonomy import CategoryPath, HeadLayout, Taxonomy
 
 ALTERNATIVES = 3
+DEGRADED = {
+    "stage_two_unavailable": "stage two is not running or not to be reached",
+    "stage_two_busy": "stage two has as much work waiting as it may have",
+    "stage_two_slow": "stage two did not answer in time",
+    "stage_two_out_of_memory": "stage two had no memory for this product",
+    "stage_two_failed": "stage two failed on this product; its log says how",
+}
 
 
 class CascadeSettings(Config):
@@ -71,6 +80,7 @@ class Answer:
         stopped_at_parent: the best guess goes on below `path`, but less surely than the wanted precision asks.
         holds_precision: False where not even the first level is sure enough, and is answered all the same; None: the bundle wants no precision.
         candidates: the set that holds the right category with the bundle's coverage, likeliest first; None: the bundle has none.
+        degraded: why stage two did not answer, though stage one was unsure: one of DEGRADED. None, as nearly always: it was not needed, or answered.
     """
 
     key: str
@@ -84,6 +94,7 @@ class Answer:
     stopped_at_parent: bool = False
     holds_precision: bool | None = None
     candidates: tuple[CategoryPath, ...] | None = None
+    degraded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +126,45 @@ class StageTwoOutput:
 
 
 class StageTwo(Protocol):
-    def read(self, products: Sequence[Product]) -> StageTwoOutput: ...
+    def read(self, products: Sequence[Product], vectors: np.ndarray | None = None) -> StageTwoOutput:
+        """Args: vectors: stage one's, float32 [n, W], NaN where there is no title; None: made again if they are wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsure:
+    """What stage one makes of a product that it leaves to stage two.
+
+    Args:
+        logits: float32 [C]; None where there is no title to read.
+        vector: float32 [W], before its heads; stage two may read it.
+    """
+
+    logits: np.ndarray | None
+    vector: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class FirstPass:
-    """Stage one's part: answers where it was sure, and the rows that stage two must see."""
+    """Stage one's part: answers where it was sure, and what it makes of the products that stage two must see."""
 
     products: tuple[Product, ...]
-    answers: tuple[Answer | None, ...]
-    unsure: tuple[int, ...]
+    results: tuple[Answer | Unsure, ...]
+
+    @property
+    def unsure(self) -> tuple[int, ...]:
+        """Rows that stage two must see."""
+        return tuple(row for row, result in enumerate(self.results) if isinstance(result, Unsure))
 
     @property
     def for_stage_two(self) -> list[Product]:
         return [self.products[row] for row in self.unsure]
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """float32 [u, W] of `for_stage_two`, NaN where there is no title."""
+        found = [result.vector for result in self.results if isinstance(result, Unsure)]
+        width = max((len(vector) for vector in found if vector is not None), default=1)
+        return np.stack([np.full(width, np.nan, np.float32) if vector is None else vector for vector in found])
 
 
 class Cascade:
@@ -149,26 +185,25 @@ class Cascade:
         if self.stage_two is None:
             raise ValueError("this cascade holds stage one only: call first() and finish() around a stage two elsewhere")
         first = self.first(products)
-        return self.finish(first, self.stage_two.read(first.for_stage_two) if first.unsure else None)
+        return self.finish(first, self.stage_two.read(first.for_stage_two, first.vectors) if first.unsure else None)
 
     def first(self, products: Sequence[Product]) -> FirstPass:
         texts = [product_text(p.title, p.description, p.brand, self.settings.text_fields) for p in products]
         readable = [row for row, text in enumerate(texts) if text is not None]
-        answers: list[Answer | None] = [None] * len(products)
-        # With the gate shut there is no use in asking.
-        if readable and self.settings.gate.threshold < 1:
-            logits, _ = self.stage_one.read([text for text in texts if text is not None])
+        results: list[Answer | Unsure] = [Unsure(None, None)] * len(products)
+        if readable:
+            logits, vectors = self.stage_one.read([text for text in texts if text is not None])
             reading = self.settings.calibration_one.read(logits, self.layout, self.settings.decoder)
             # The gate asks for the whole answer's confidence; back-off may shorten what passes it.
-            sure = np.flatnonzero(self.settings.gate.sure(reading.whole))
-            for row, answer in zip(sure, self._answers([products[readable[row]] for row in sure], reading, sure, stage=1), strict=True):
-                answers[readable[row]] = answer
-        unsure = tuple(row for row, answer in enumerate(answers) if answer is None)
-        return FirstPass(tuple(products), tuple(answers), unsure)
+            sure = self.settings.gate.sure(reading.whole)
+            answers = iter(self._answers([products[readable[row]] for row in np.flatnonzero(sure)], reading, np.flatnonzero(sure), stage=1))
+            for row, place in enumerate(readable):
+                results[place] = next(answers) if sure[row] else Unsure(logits[row], vectors[row])
+        return FirstPass(tuple(products), tuple(results))
 
     def finish(self, first: FirstPass, output: StageTwoOutput | None) -> list[Answer | Unreadable]:
         """Args: output: stage two's, for first.for_stage_two in that order; None if there was none to ask."""
-        results: list[Answer | Unreadable | None] = list(first.answers)
+        results: dict[int, Answer | Unreadable] = {}
         if first.unsure:
             assert output is not None
             asked = first.for_stage_two
@@ -176,7 +211,24 @@ class Cascade:
             decoded = self._answers(asked, reading, np.arange(len(asked)), stage=2, image_problems=output.image_problems)
             for row, product, answer, readable, problem in zip(first.unsure, asked, decoded, output.readable, output.image_problems, strict=True):
                 results[row] = answer if readable else _unreadable(product, problem)
-        return [result for result in results if result is not None]
+        return _in_order(first, results)
+
+    def alone(self, first: FirstPass, reason: str) -> list[Answer | Unreadable]:
+        """What stage one says of all products, for want of stage two; those without a title cannot be answered.
+
+        Args:
+            reason: one of DEGRADED; every answer that stage two should have given carries it.
+        """
+        results: dict[int, Answer | Unreadable] = {}
+        having = [(row, result.logits) for row, result in enumerate(first.results) if isinstance(result, Unsure) and result.logits is not None]
+        if having:
+            reading = self.settings.calibration_one.read(np.stack([logits for _, logits in having]), self.layout, self.settings.decoder)
+            answers = self._answers([first.products[row] for row, _ in having], reading, np.arange(len(having)), stage=1)
+            results = {row: replace(answer, degraded=reason) for (row, _), answer in zip(having, answers, strict=True)}
+        for row in set(first.unsure) - set(results):
+            message = f"{DEGRADED[reason]}, and without a title only stage two could answer; send the product again later"
+            results[row] = Unreadable(first.products[row].key, reason, message)
+        return _in_order(first, results)
 
     def _answers(
         self,
@@ -229,6 +281,11 @@ class Cascade:
 
     def _path(self, end: int) -> CategoryPath:
         return self.tree.categories[self.layout.nodes[end]].path
+
+
+def _in_order(first: FirstPass, instead: Mapping[int, Answer | Unreadable]) -> list[Answer | Unreadable]:
+    """Stage one's answers, and in the rows where it was unsure what came instead."""
+    return [result if isinstance(result, Answer) else instead[row] for row, result in enumerate(first.results)]
 
 
 def _unreadable(product: Product, problem: tuple[str, str] | None) -> Unreadable:

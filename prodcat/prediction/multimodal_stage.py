@@ -1,13 +1,11 @@
 """Stage two: products (text, image, CLIP) to node logits with torch. Knows no gate and no tree decoding.
 
-In three steps, so that decoding can stand on other machines than the model: prepare (CPU: text to tokens, bytes to uint8 pixels), infer (device), and
-what the cascade does with the logits.
+In three steps, so that decoding can stand on other machines than the model: prepare (on CPUs, preparing.py), infer (on the device), and what the
+cascade does with the logits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,42 +14,27 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file
 from torch import nn
 
-from prodcat.config import Config, read_yaml, validate
+from prodcat.config import read_yaml, validate
 from prodcat.contracts import Product
 from prodcat.encoders.encoder import Encoder, Tower, load
-from prodcat.encoders.inputs import product_text
-from prodcat.errors import BundleError, ImageError
-from prodcat.images import ImageLimits, decode
+from prodcat.errors import BundleError
 from prodcat.model.fusion import FusionConfig, Modality
 from prodcat.model.fusions.ensemble import members_of
 from prodcat.model.fusions.registry import build
 from prodcat.prediction.cascade import StageTwoOutput
-from prodcat.prediction.text_stage import TextStage
+from prodcat.prediction.preparing import SETTINGS, STAGE_ONE_VECTOR, InputSettings, Preparation, Prepared
 from prodcat.taxonomy import HasLayout
 
-WEIGHTS, STATISTICS, SETTINGS = "model.safetensors", "modalities.safetensors", "multimodal_stage.yaml"
+WEIGHTS, STATISTICS = "model.safetensors", "modalities.safetensors"
 # Products run through the encoders together; bounds memory, changes no answer.
 CHUNK = 64
-# The modality that is stage one's own vector and no encoder of its own.
-STAGE_ONE_VECTOR = "stage_one"
 
 
-class ModalitySettings(Config):
-    """Which tower of which encoder feeds a modality of the fusion."""
-
-    name: str
-    encoder: str
-    tower: str
-    dim: int
-
-
-class MultimodalStageSettings(Config):
+class MultimodalStageSettings(InputSettings):
     """Written by training/fusion_stage.py."""
 
-    modalities: tuple[ModalitySettings, ...]
     fusion: FusionConfig
     members: int = 1
-    image_limits: ImageLimits = ImageLimits()
 
 
 def encoder_towers(encoders: Mapping[str, Encoder]) -> dict[str, tuple[str, Tower]]:
@@ -61,20 +44,6 @@ def encoder_towers(encoders: Mapping[str, Encoder]) -> dict[str, tuple[str, Towe
         for kind, tower in encoder.towers.items():
             towers[name if len(encoder.towers) == 1 else f"{name}_{kind}"] = (name, tower)
     return towers
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What the model reads of n products: per modality the rows that have it and their prepared inputs.
-
-    Args:
-        inputs: modality -> (rows int [m], prepared array [m, ...]: token ids or uint8 pixels).
-        image_problems: n entries, (reason, detail) or None.
-    """
-
-    size: int
-    inputs: dict[str, tuple[np.ndarray, np.ndarray]]
-    image_problems: tuple[tuple[str, str] | None, ...]
 
 
 class MultimodalStage:
@@ -92,20 +61,21 @@ class MultimodalStage:
     def __init__(self, folder: Path, tree: HasLayout, fingerprints: Mapping[str, str], *, device: str = "cpu") -> None:
         place = folder / "stage_two"
         self.settings = validate(MultimodalStageSettings, read_yaml(place / SETTINGS), str(place / SETTINGS))
-        names = sorted({modality.encoder for modality in self.settings.modalities} - {STAGE_ONE_VECTOR})
-        encoders = {name: load(folder / "encoders" / name, device=device) for name in names}
-        available = encoder_towers(encoders)
-        if any(modality.encoder == STAGE_ONE_VECTOR for modality in self.settings.modalities):
-            available[STAGE_ONE_VECTOR] = (STAGE_ONE_VECTOR, TextStage(folder / "stage_one").tower())
-        self._towers: dict[str, Tower] = {}
+        self.preparation = Preparation(folder)
+        encoders = {
+            name: load(folder / "encoders" / name, device=device)
+            for name in sorted({m.encoder for m in self.settings.modalities} - {STAGE_ONE_VECTOR})
+        }
+        available = {name: tower for name, (_, tower) in encoder_towers(encoders).items()}
+        self._towers: dict[str, Tower | None] = {}
         for modality in self.settings.modalities:
-            _, tower = available[modality.name]
-            if tower.fingerprint != fingerprints.get(modality.name):
+            self._towers[modality.name] = tower = available.get(modality.name)
+            fingerprint = tower.fingerprint if tower else self.preparation.stage_one_fingerprint
+            if fingerprint != fingerprints.get(modality.name):
                 raise BundleError(
-                    f"{folder / 'encoders' / modality.encoder}: its {modality.tower} tower has fingerprint {tower.fingerprint[:16]}, "
+                    f"{folder / 'encoders' / modality.encoder}: its {modality.tower} tower has fingerprint {fingerprint[:16]}, "
                     f"but stage two was trained on {str(fingerprints.get(modality.name))[:16]}; rebuild the bundle or bring back the encoder"
                 )
-            self._towers[modality.name] = tower
         self._device = torch.device(device)
         statistics = load_arrays(place / STATISTICS)
         self._model = build(modalities(self.settings, self._towers, statistics), tree, self.settings.fusion, self.settings.members)
@@ -117,45 +87,28 @@ class MultimodalStage:
             ) from error
         self._model.to(self._device).eval()
 
-    def read(self, products: Sequence[Product]) -> StageTwoOutput:
-        prepared = self.prepare(products)
-        logits, readable = self.infer(prepared)
-        return StageTwoOutput(logits, readable, prepared.image_problems)
+    def read(self, products: Sequence[Product], vectors: np.ndarray | None = None) -> StageTwoOutput:
+        """Args: vectors: stage one's of the products' titles, where they are at hand (Preparation.prepare)."""
+        prepared = self.prepare(products, vectors)
+        return StageTwoOutput(self.infer(prepared), prepared.readable, prepared.image_problems)
 
-    def prepare(self, products: Sequence[Product]) -> Prepared:
+    def prepare(self, products: Sequence[Product], vectors: np.ndarray | None = None) -> Prepared:
         """On the CPU: tokens and pixels of what each product has."""
-        problems: list[tuple[str, str] | None] = [
-            (p.image_problem, "refused when the product was ingested") if p.image is None and p.image_problem else None for p in products
-        ]
-        inputs = {}
-        # Towers that want the same size of image share its decoding.
-        images: dict[int | None, list[Any]] = {}
-        for name, tower in self._towers.items():
-            if tower.reads == "text":
-                items: list[Any] = [product_text(p.title, p.description, p.brand, tower.fields) for p in products]
-            else:
-                if tower.at_least not in images:
-                    images[tower.at_least] = [self._image(product, row, problems, tower.at_least) for row, product in enumerate(products)]
-                items = images[tower.at_least]
-            rows = np.array([row for row, item in enumerate(items) if item is not None], dtype=np.int64)
-            if len(rows):
-                inputs[name] = (rows, tower.prepare([items[row] for row in rows]))
-        return Prepared(len(products), inputs, tuple(problems))
+        return self.preparation.prepare(products, vectors)
 
-    def infer(self, prepared: Prepared) -> tuple[np.ndarray, np.ndarray]:
-        """On the device -> logits float32 [n, C] and readable bool [n]."""
-        features, present = self.encode(prepared)
-        return self.fuse(features, present), np.asarray(present.any(axis=1))
+    def infer(self, prepared: Prepared) -> np.ndarray:
+        """On the device -> logits float32 [n, C]; of products that are not readable they say nothing."""
+        return self.fuse(*self.encode(prepared))
 
     def encode(self, prepared: Prepared) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Modality -> float32 [n, d], zeros where a product lacks it, and bool [n, M] in the order of the names."""
         features, present = {}, np.zeros((prepared.size, len(self._towers)), dtype=bool)
-        for column, (name, tower) in enumerate(self._towers.items()):
-            features[name] = np.zeros((prepared.size, tower.dim), dtype=np.float32)
+        for column, modality in enumerate(self.settings.modalities):
+            name, tower = modality.name, self._towers[modality.name]
+            features[name] = np.zeros((prepared.size, modality.dim), dtype=np.float32)
             if name in prepared.inputs:
                 rows, inputs = prepared.inputs[name]
-                for start in range(0, len(rows), CHUNK):
-                    features[name][rows[start : start + CHUNK]] = tower.encode(inputs[start : start + CHUNK])
+                features[name][rows] = inputs if tower is None else _encoded(tower, inputs, self.preparation.pad(name))
                 present[rows, column] = True
         return features, present
 
@@ -163,19 +116,26 @@ class MultimodalStage:
         """What `encode` gave, or less of it -> logits float32 [n, N]."""
         return fused_logits(self._model, features, present, self._device)
 
-    def _image(self, product: Product, row: int, problems: list[tuple[str, str] | None], at_least: int | None) -> Any:
-        if product.image is None:
-            return None
-        try:
-            return decode(product.image, self.settings.image_limits, at_least=at_least)
-        except ImageError as error:
-            problems[row] = (error.reason, error.detail)
-            return None
+
+def _encoded(tower: Tower, inputs: np.ndarray, pad: int | None) -> np.ndarray:
+    """In batches of CHUNK; texts of like length together, so that a short one is not padded to the longest."""
+    order = np.arange(len(inputs))
+    lengths = None
+    if pad is not None:
+        lengths = (inputs != pad).sum(axis=1)
+        order = np.argsort(lengths, kind="stable")
+    vectors = np.empty((len(inputs), tower.dim), dtype=np.float32)
+    for start in range(0, len(order), CHUNK):
+        rows = order[start : start + CHUNK]
+        vectors[rows] = tower.encode(inputs[rows] if lengths is None else inputs[rows, : lengths[rows].max()])
+    return vectors
 
 
-def modalities(settings: MultimodalStageSettings, towers: Mapping[str, Tower], statistics: Mapping[str, np.ndarray]) -> list[Modality]:
+def modalities(settings: MultimodalStageSettings, towers: Mapping[str, Tower | None], statistics: Mapping[str, np.ndarray]) -> list[Modality]:
     """The fusion's inputs, with the statistics of the training set they are standardised with."""
-    return [Modality(m.name, towers[m.name].reads, m.dim, statistics[f"{m.name}.mean"], statistics[f"{m.name}.std"]) for m in settings.modalities]
+    # Stage one's vector, which is no tower's, is one of the text.
+    reads = {name: tower.reads if tower else "text" for name, tower in towers.items()}
+    return [Modality(m.name, reads[m.name], m.dim, statistics[f"{m.name}.mean"], statistics[f"{m.name}.std"]) for m in settings.modalities]
 
 
 def save_statistics(path: Path, given: Sequence[Modality]) -> None:

@@ -8,13 +8,12 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnxruntime
 
 from prodcat.config import Config, read_yaml, validate
-from prodcat.encoders.inputs import TextFields, TextInput, Tokens
+from prodcat.encoders.inputs import TextInput, Tokens
 
 MODEL, TOKENIZER, SETTINGS = "model.onnx", "tokenizer.json", "text_stage.yaml"
 
@@ -42,7 +41,7 @@ class TextStage:
     def __init__(self, folder: Path, *, threads: int = 1) -> None:
         self.settings = validate(TextStageSettings, read_yaml(folder / SETTINGS), str(folder / SETTINGS))
         self._tokens = Tokens(self.settings.text, folder)
-        self.fingerprint = hashlib.sha256(b"".join((folder / name).read_bytes() for name in (MODEL, TOKENIZER, SETTINGS))).hexdigest()
+        self.fingerprint = text_stage_fingerprint(folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -58,10 +57,6 @@ class TextStage:
         vectors = np.stack([vector for _, vector in outputs]) if outputs else np.empty((0, self.settings.width), np.float32)
         return logits, vectors
 
-    def tower(self) -> "TextStageTower":
-        """This stage's vectors as an input of stage two."""
-        return TextStageTower(self, self._tokens)
-
     def run(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ids [1, T] of one title -> logits [C], vector [W]."""
         input_ids = ids.astype(np.int64)
@@ -69,22 +64,6 @@ class TextStage:
         return logits[0], vector[0]
 
 
-class TextStageTower:
-    """A Tower (encoders/encoder.py) over stage one: the vector before its heads, fine-tuned on the catalog's own titles, as stage two may read it."""
-
-    reads: Literal["text", "image"] = "text"
-    at_least: int | None = None
-
-    def __init__(self, stage: TextStage, tokens: Tokens) -> None:
-        self._stage, self._tokens = stage, tokens
-        self.dim, self.fingerprint = stage.settings.width, stage.fingerprint
-        self.fields: tuple[TextFields, ...] = stage.settings.text.fields
-
-    def prepare(self, items: Sequence[str]) -> np.ndarray:
-        return self._tokens.prepare(items)
-
-    def encode(self, prepared: np.ndarray) -> np.ndarray:
-        pad = self._stage.settings.text.pad_id
-        # Title by title and without padding, as stage one itself runs.
-        vectors = [self._stage.run(ids[ids != pad][None])[1] for ids in prepared]
-        return np.stack(vectors) if vectors else np.empty((0, self.dim), np.float32)
+def text_stage_fingerprint(folder: Path) -> str:
+    """Of everything a title's vector depends on; stage two names it if it reads that vector."""
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in (MODEL, TOKENIZER, SETTINGS))).hexdigest()

@@ -5,16 +5,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from prodcat.contracts import Product
-from prodcat.prediction.cascade import Answer, Cascade, StageTwoOutput, Unreadable
-from prodcat.serving.first_pass import FirstPassQueue
+from prodcat.prediction.cascade import DEGRADED, Answer, Cascade, StageTwoOutput, Unreadable
+from prodcat.serving.first_pass import FirstPassQueue, Overloaded
 from prodcat.serving.identity import RequestIdentity
 from prodcat.serving.limits import BodyLimit, RequestLimits
+from prodcat.serving.recent import RecentAnswers
 from prodcat.serving.schema import (
     BatchRequest,
     BatchResponse,
@@ -26,11 +28,15 @@ from prodcat.serving.schema import (
     to_product,
     to_response,
 )
+from prodcat.serving.stage_two import StageTwoError
 
-AskStageTwo = Callable[[list[Product]], Awaitable[StageTwoOutput]]
-"""n products -> stage two's output for them, in order. Raises HTTPException 503 if it cannot be reached."""
+AskStageTwo = Callable[[list[Product], np.ndarray | None], Awaitable[StageTwoOutput]]
+"""n products and stage one's vectors of them -> stage two's output, in order. Raises StageTwoError if there is none (StageTwoClient.read)."""
 Ready = Callable[[], Awaitable[str | None]]
 """None when requests can be answered, else what is missing, for a person."""
+
+# Seconds; long enough for a replica to start answering again, short enough that nobody gives up.
+RETRY_AFTER = "1"
 
 _REASONS = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 503: "unavailable"}
 _MESSAGES = {
@@ -46,7 +52,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         400: "the body is not JSON",
         413: "the body is larger than limits.max_body_bytes",
         422: "a field does not fit, or the product cannot be read",
-        503: "stage two cannot be reached",
+        503: "more is waiting than would be done in time, or only stage two could answer and cannot be had; send it again after Retry-After",
     }.items()
 }
 
@@ -60,19 +66,24 @@ def create_api(
         threads: stage one's, see FirstPassQueue.
         id_header: see RequestIdentity.
     """
-    queue = FirstPassQueue(cascade.first, threads=threads)
+    queue = FirstPassQueue(cascade.first, threads=threads, most=limits.max_waiting_products)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         queue.close()
 
-    async def classified(products: Sequence[Product]) -> list[Answer | Unreadable]:
+    async def classified(products: list[Product]) -> list[Answer | Unreadable]:
         first = await queue.first(products)
         if not first.unsure:
             return cascade.finish(first, None)
-        output = await ask_stage_two(first.for_stage_two)
+        try:
+            output = await ask_stage_two(first.for_stage_two, first.vectors)
+        except StageTwoError as error:
+            return cascade.alone(first, error.reason)
         return await asyncio.to_thread(cascade.finish, first, output)
+
+    recent = RecentAnswers(classified, seconds=limits.recent_seconds, entries=limits.recent_entries)
 
     api = FastAPI(
         title="prodcat",
@@ -85,6 +96,7 @@ def create_api(
     api.add_middleware(RequestIdentity, header=id_header)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _refused)
+    api.add_exception_handler(Overloaded, _too_much)
 
     @api.post("/v1/classify", response_model=ClassifyResponse, responses=_ERRORS)
     async def classify(body: ClassifyRequest, request: Request) -> ClassifyResponse | Response:
@@ -92,10 +104,11 @@ def create_api(
         product = to_product(body)
         if isinstance(product, Problem):
             return _respond(request, 422, product.error.reason, product.error.message)
-        (result,) = await classified([product])
+        (result,) = await recent.classify([product])
         response = to_response(result)
         if isinstance(response, Problem):
-            return _respond(request, 422, response.error.reason, response.error.message)
+            reason, message = response.error.reason, response.error.message
+            return _overloaded(request, reason, message) if reason in DEGRADED else _respond(request, 422, reason, message)
         return response
 
     @api.post("/v1/classify/batch", response_model=BatchResponse, responses=_ERRORS)
@@ -105,7 +118,7 @@ def create_api(
             message = f"{len(body.products)} products, allowed are {limits.max_products} a request; send several requests"
             return _respond(request, 422, "too_many_products", message)
         products = [to_product(each) for each in body.products]
-        results = iter(await classified([product for product in products if isinstance(product, Product)]))
+        results = iter(await recent.classify([product for product in products if isinstance(product, Product)]))
         return BatchResponse(results=[product if isinstance(product, Problem) else to_response(next(results)) for product in products])
 
     @api.get("/v1/model")
@@ -129,6 +142,14 @@ def create_api(
 
 def _respond(request: Request, status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
     return JSONResponse(problem(reason, message, request.state.request_id).model_dump(), status, headers)
+
+
+def _overloaded(request: Request, reason: str, message: str) -> JSONResponse:
+    return _respond(request, 503, reason, message, {"Retry-After": RETRY_AFTER})
+
+
+def _too_much(request: Request, error: Exception) -> Response:
+    return _overloaded(request, "overloaded", f"{error}; send the request again after {RETRY_AFTER} s")
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -19,22 +19,28 @@ from pydantic import Field
 from ray import serve
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
-from starlette.exceptions import HTTPException
 
 from prodcat.config import Config
 from prodcat.contracts import Product
 from prodcat.errors import BundleError, ConfigError
-from prodcat.prediction.bundle import MANIFEST, STAGE_ONE, Bundle
-from prodcat.prediction.cascade import StageTwoOutput
+from prodcat.prediction.bundle import MANIFEST, Bundle, for_text_stage
+from prodcat.prediction.preparing import Prepared
 from prodcat.serving.api import create_api
 from prodcat.serving.limits import RequestLimits
 from prodcat.serving.schema import model_info
+from prodcat.serving.stage_two import PRODUCTS_A_CALL, StageTwoClient, StageTwoError
 
 APPLICATION = "prodcat"
 # Both stages answer it before they take requests: the first call of a session or a device is the slow one.
 WARM_UP = Product(platform="prodcat", product_id="warm-up", title="warm-up")
-# Products sent to stage two in one call; a batch request is spread over the replicas.
-PRODUCTS_A_CALL = 32
+
+
+class AutoscalingArgs(Config):
+    """When replicas are added and taken away, by requests under way (Ray Serve's autoscaling_config)."""
+
+    upscale_delay_s: float = Field(3.0, ge=0, description="how long there must be too many requests before replicas are added")
+    downscale_delay_s: float = Field(300.0, ge=0, description="how long there must be too few before one is taken away: starting it again costs more")
+    downscale_to_zero_delay_s: float = Field(900.0, ge=0, description="the same for the last one, where min_replicas is 0")
 
 
 class TextArgs(Config):
@@ -45,16 +51,23 @@ class TextArgs(Config):
     min_replicas: int = Field(1, ge=1, description="replicas without load")
     max_replicas: int = Field(4, ge=1, description="replicas under load")
     max_ongoing_requests: int = Field(64, ge=1, description="requests at once in a replica; each may take limits.max_body_bytes")
+    max_queued_requests: int = Field(256, ge=0, description="requests that may wait for a replica's turn; above it the answer is 503 at once")
+    image_threads: int = Field(1, ge=1, description="images decoded at once in a replica; each takes up to three bytes a pixel")
+    autoscaling: AutoscalingArgs = AutoscalingArgs()
 
 
 class MultimodalArgs(Config):
     """The multimodal stage."""
 
     num_gpus: float = Field(0, ge=0, description="logical GPUs of a replica; 0 places it on CPUs. Which device it uses is what torch really sees")
-    num_cpus: float = Field(1, ge=0, description="logical CPUs of a replica; images are decoded there")
-    min_replicas: int = Field(1, ge=1, description="replicas without load")
+    num_cpus: float = Field(1, ge=0, description="logical CPUs of a replica")
+    min_replicas: int = Field(1, ge=0, description="replicas without load; 0 gives the GPU back when nobody needs it, and the first who does waits")
     max_replicas: int = Field(2, ge=1, description="replicas under load")
     max_ongoing_requests: int = Field(32, ge=1, description="calls at once in a replica, each with at most 32 products")
+    max_queued_requests: int = Field(
+        128, ge=0, description="calls that may wait in a text replica; above it stage one answers alone, marked `degraded`"
+    )
+    autoscaling: AutoscalingArgs = AutoscalingArgs()
     max_batch_size: int = Field(64, ge=PRODUCTS_A_CALL, description="products of several calls that are read together")
     batch_wait_s: float = Field(0.005, ge=0, description="how long the first call waits for company, seconds")
 
@@ -68,14 +81,14 @@ class ServeArgs(Config):
     limits: RequestLimits = RequestLimits()
 
 
-def products_in(calls: Sequence[Sequence[Product]]) -> int:
+def products_in(calls: Sequence[Prepared]) -> int:
     """What a batch of stage two costs: its products, not its calls."""
-    return sum(len(products) for products in calls)
+    return sum(call.size for call in calls)
 
 
 @serve.deployment(health_check_period_s=5, health_check_timeout_s=10, max_constructor_retry_count=2)
 class MultimodalStage:
-    """Stage two: a whole bundle's encoders and fusion on one device."""
+    """Stage two: encoders and fusion of a bundle on one device. It decodes no image and reads no text: both come as numbers."""
 
     def __init__(self, bundle: str, max_batch_size: int, batch_wait_s: float) -> None:
         # Here and not above: the text replica unpickles this module too and must not load torch.
@@ -86,70 +99,83 @@ class MultimodalStage:
         self._together.set_max_batch_size(max_batch_size)  # type: ignore[attr-defined]
         self._together.set_batch_wait_timeout_s(batch_wait_s)  # type: ignore[attr-defined]
 
-    async def read(self, products: list[Product]) -> StageTwoOutput:
-        """At most PRODUCTS_A_CALL products -> what the stage reads in them."""
-        output: StageTwoOutput = await self._together(products)
-        return output
+    async def read(self, prepared: Prepared) -> np.ndarray:
+        """At most PRODUCTS_A_CALL products -> logits float32 [n, C].
+
+        Raises:
+            StageTwoError: a single product is more than the memory holds.
+        """
+        logits: np.ndarray = await self._together(prepared)
+        return logits
 
     @serve.batch(batch_size_fn=products_in, max_batch_size=64)
-    async def _together(self, calls: list[list[Product]]) -> list[StageTwoOutput]:
-        products = [product for call in calls for product in call]
+    async def _together(self, calls: list[Prepared]) -> list[np.ndarray]:
         # In a thread: health checks and new calls share the event loop.
-        output = await asyncio.to_thread(self._stage.read, products)
-        parts, start = [], 0
-        for call in calls:
-            rows = slice(start, start := start + len(call))
-            parts.append(StageTwoOutput(output.logits[rows], output.readable[rows], output.image_problems[rows]))
-        return parts
+        return await asyncio.to_thread(self._read, calls)
+
+    def _read(self, calls: list[Prepared]) -> list[np.ndarray]:
+        import torch
+
+        try:
+            logits = self._stage.infer(self._stage.preparation.joined(calls))
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            torch.cuda.empty_cache()
+            if len(calls) > 1:
+                # Another process on the device, or a batch larger than it was measured for: smaller ones may still pass.
+                half = len(calls) // 2
+                return [*self._read(calls[:half]), *self._read(calls[half:])]
+            raise StageTwoError("stage_two_out_of_memory") from error
+        return np.split(logits, np.cumsum([call.size for call in calls])[:-1])
 
 
 @serve.deployment(health_check_period_s=5, health_check_timeout_s=10, max_constructor_retry_count=2)
 @serve.ingress()
 class TextStage:
-    """Stage one and HTTP. The process holds onnxruntime and the vocabulary, no torch."""
+    """Stage one and HTTP, and the decoding of images for stage two. The process holds onnxruntime and the vocabularies, no torch."""
 
     def __init__(self, bundle: str, args: dict[str, Any], multimodal: DeploymentHandle) -> None:
         self._args = ServeArgs.model_validate(args)
         # The bundle's other files are stage two's to check; a text replica may stand on a machine that is quick to start.
-        self._bundle = Bundle.open(bundle, only=(STAGE_ONE,))
+        self._bundle = Bundle.open(bundle, only=for_text_stage)
         self._cascade = self._bundle.text_cascade()
-        self._cascade.stage_one.read([str(WARM_UP.title)])
         self._multimodal = multimodal
-        self._stage_two_answered = False
+        limits, text = self._args.limits, self._args.text
+        self._stage_two = StageTwoClient(
+            self._bundle.preparation().prepare, self._send, threads=text.image_threads, deadline=limits.stage_two_seconds
+        )
+        self._cascade.first([WARM_UP])
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         limits = self._args.limits
         info = model_info(self._bundle, limits.model_dump())
-        return create_api(self._cascade, self._ask, info, limits, self._missing, threads=self._args.text.threads, id_header=False)
+        return create_api(self._cascade, self._stage_two.read, info, limits, self._missing, threads=self._args.text.threads, id_header=False)
 
-    async def _ask(self, products: list[Product]) -> StageTwoOutput:
-        calls = [products[start : start + PRODUCTS_A_CALL] for start in range(0, len(products), PRODUCTS_A_CALL)]
+    async def _send(self, prepared: Prepared) -> np.ndarray:
+        response = self._multimodal.read.remote(prepared)
         try:
-            outputs = await asyncio.gather(*(self._multimodal.read.remote(call) for call in calls))
-        except (BackPressureError, DeploymentUnavailableError, ray.exceptions.ActorDiedError, ray.exceptions.ActorUnavailableError) as error:
-            raise HTTPException(503, "stage two is not to be reached now; send the request again", headers={"Retry-After": "1"}) from error
-        self._stage_two_answered = True
-        return joined(outputs)
+            logits: np.ndarray = await response
+        except asyncio.CancelledError:
+            # The caller has gone or the deadline has passed: what waits in stage two is not computed.
+            response.cancel()
+            raise
+        except BackPressureError as error:
+            raise StageTwoError("stage_two_busy") from error
+        except (DeploymentUnavailableError, ray.exceptions.RayActorError) as error:
+            raise StageTwoError("stage_two_unavailable") from error
+        except ray.exceptions.RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, StageTwoError) else StageTwoError("stage_two_failed")) from error
+        return logits
 
     async def _missing(self) -> str | None:
         # Once it has answered it counts as there: an outage of stage two must not take the text stage out of service.
-        if not self._stage_two_answered:
+        if not self._stage_two.answered and self._args.multimodal.min_replicas:
+            first = self._cascade.first([WARM_UP])
             try:
-                await asyncio.wait_for(self._ask([WARM_UP]), timeout=5)
-            except (TimeoutError, HTTPException):
+                async with asyncio.timeout(5):
+                    await self._stage_two.read([WARM_UP], first.vectors if first.unsure else None)
+            except (TimeoutError, StageTwoError):
                 return "stage two has not answered its warm-up yet"
         return None
-
-
-def joined(outputs: Sequence[StageTwoOutput]) -> StageTwoOutput:
-    """Stage two's outputs for parts of a request, as one, in order."""
-    if len(outputs) == 1:
-        return outputs[0]
-    return StageTwoOutput(
-        np.concatenate([output.logits for output in outputs]),
-        np.concatenate([output.readable for output in outputs]),
-        tuple(problem for output in outputs for problem in output.image_problems),
-    )
 
 
 def find_bundle(name: str) -> Path:
@@ -183,20 +209,29 @@ def build_app(args: ServeArgs) -> serve.Application:
     text, multimodal = args.text, args.multimodal
     stage_two = MultimodalStage.options(  # type: ignore[attr-defined]
         ray_actor_options={"num_cpus": multimodal.num_cpus, "num_gpus": multimodal.num_gpus},
-        autoscaling_config=_autoscaling(multimodal.min_replicas, multimodal.max_replicas, multimodal.max_ongoing_requests),
+        autoscaling_config=_autoscaling(multimodal),
         max_ongoing_requests=multimodal.max_ongoing_requests,
+        max_queued_requests=multimodal.max_queued_requests,
     ).bind(str(bundle), multimodal.max_batch_size, multimodal.batch_wait_s)
     app: serve.Application = TextStage.options(  # type: ignore[attr-defined]
         ray_actor_options={"num_cpus": text.num_cpus},
-        autoscaling_config=_autoscaling(text.min_replicas, text.max_replicas, text.max_ongoing_requests),
+        autoscaling_config=_autoscaling(text),
         max_ongoing_requests=text.max_ongoing_requests,
+        max_queued_requests=text.max_queued_requests,
+        backpressure_config={"status_code": 503, "retry_after_s": 1},
     ).bind(str(bundle), args.model_dump(), stage_two)
     return app
 
 
-def _autoscaling(least: int, most: int, ongoing: int) -> dict[str, Any]:
+def _autoscaling(args: TextArgs | MultimodalArgs) -> dict[str, Any]:
     # Half full is busy: the other half is the room for what comes while a replica starts.
-    return {"min_replicas": least, "max_replicas": most, "target_ongoing_requests": max(1, ongoing // 2)}
+    target = max(1, args.max_ongoing_requests // 2)
+    found = {"min_replicas": args.min_replicas, "max_replicas": args.max_replicas, "target_ongoing_requests": target}
+    delays = args.autoscaling.model_dump()
+    if args.min_replicas:
+        # Serve takes this delay for deployments that may have no replica only.
+        del delays["downscale_to_zero_delay_s"]
+    return {**found, **delays}
 
 
 @contextlib.contextmanager

@@ -9,12 +9,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from prodcat.contracts import Product
-from prodcat.prediction.cascade import Answer, FirstPass
+from prodcat.prediction.cascade import Answer, FirstPass, Unsure
 
 # Products a thread takes at once: spreads the cost of decoding, and lets a lone product pass between the parts of a large batch request.
 MAX_BATCH = 32
 
-_Waiting = tuple[Product, asyncio.Future[Answer | None]]
+_Waiting = tuple[Product, asyncio.Future[Answer | Unsure]]
+
+
+class Overloaded(Exception):
+    """More work is waiting than would be done in time; the caller is to come again later."""
 
 
 class FirstPassQueue:
@@ -23,23 +27,31 @@ class FirstPassQueue:
     Args:
         first: answers products; each the same as if it were alone. Called in `threads` threads at once.
         threads: how many.
+        most: products that may wait, over all requests.
     """
 
-    def __init__(self, first: Callable[[Sequence[Product]], FirstPass], *, threads: int = 1) -> None:
+    def __init__(self, first: Callable[[Sequence[Product]], FirstPass], *, threads: int = 1, most: int = 4096) -> None:
         self._first = first
         self._threads = threads
+        self._most = most
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stage-one")
         self._waiting: deque[_Waiting] = deque()
         self._workers: set[asyncio.Task[None]] = set()
 
     async def first(self, products: Sequence[Product]) -> FirstPass:
-        """As `Cascade.first`. Products of a caller that has gone away are not computed."""
+        """As `Cascade.first`. Products of a caller that has gone away are not computed.
+
+        Raises:
+            Overloaded: more would wait than may.
+        """
         loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Answer | None]] = [loop.create_future() for _ in products]
+        # One request alone always gets in: a bound smaller than it would refuse it for ever.
+        if self._waiting and len(self._waiting) + len(products) > self._most:
+            raise Overloaded(f"{len(self._waiting)} products are waiting already")
+        futures: list[asyncio.Future[Answer | Unsure]] = [loop.create_future() for _ in products]
         self._waiting.extend(zip(products, futures, strict=True))
         self._start()
-        answers = tuple(await asyncio.gather(*futures))
-        return FirstPass(tuple(products), answers, tuple(row for row, answer in enumerate(answers) if answer is None))
+        return FirstPass(tuple(products), tuple(await asyncio.gather(*futures)))
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -75,6 +87,6 @@ class FirstPassQueue:
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_, future), answer in zip(batch, done.answers, strict=True):
+        for (_, future), result in zip(batch, done.results, strict=True):
             if not future.done():
-                future.set_result(answer)
+                future.set_result(result)

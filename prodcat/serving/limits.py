@@ -17,6 +17,12 @@ class RequestLimits(Config):
 
     max_body_bytes: int = Field(32_000_000, gt=0, description="largest body; holds one image of 20 MB in base64, or a batch of small ones")
     max_products: int = Field(256, gt=0, description="products in one batch request")
+    max_waiting_products: int = Field(4096, gt=0, description="products that may wait for stage one in a replica; above it new requests get 503")
+    stage_two_seconds: float = Field(
+        20.0, gt=0, description="how long stage two may take; after it stage one's own answer is sent, marked `degraded`"
+    )
+    recent_seconds: float = Field(60.0, ge=0, description="how long a product's answer is kept for the next who asks the same; 0: not at all")
+    recent_entries: int = Field(4096, gt=0, description="answers kept, about 2 KB each")
 
 
 class BodyLimit:

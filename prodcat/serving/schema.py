@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from prodcat.contracts import Product
 from prodcat.prediction.bundle import Bundle
-from prodcat.prediction.cascade import Answer, Unreadable
+from prodcat.prediction.cascade import DEGRADED, Answer, Unreadable
 from prodcat.prediction.conformal import common_path
 from prodcat.taxonomy import format_path
 
@@ -50,6 +50,7 @@ _EXAMPLE_ANSWER: dict[str, Any] = {
     "holds_precision": True,
     "candidates": None,
     "candidates_under": None,
+    "degraded": None,
 }
 _EXAMPLE_PROBLEM = {"error": {"reason": "nothing_to_read", "message": "neither title nor image; send at least one", "request_id": "0b6f8d7c5a4e4f0f"}}
 
@@ -121,6 +122,10 @@ class ClassifyResponse(BaseModel):
     candidates_under: list[str] | None = Field(
         description="the lowest category above all candidates; empty if they share none; null without candidates"
     )
+    degraded: str | None = Field(
+        description="why stage two did not answer although stage one was unsure (" + ", ".join(DEGRADED) + "); null, as nearly always: it was not "
+        "needed, or did. Stage one's own answer with its own confidence stands here then; ask again later for a better one"
+    )
 
 
 class ProblemDetail(BaseModel):
@@ -161,10 +166,10 @@ class ModelInfo(BaseModel):
     coverage: float | None = Field(description="probability with which `candidates` holds the right category; null: answers have none")
     text_fields: list[str] = Field(description="fields that stage one reads")
     encoders: dict[str, str] = Field(description="feature set -> fingerprint of its encoder")
-    limits: dict[str, int]
+    limits: dict[str, float]
 
 
-def model_info(bundle: Bundle, limits: dict[str, int]) -> ModelInfo:
+def model_info(bundle: Bundle, limits: dict[str, float]) -> ModelInfo:
     tree, settings = bundle.tree, bundle.settings
     return ModelInfo(
         bundle=bundle.version,
@@ -230,4 +235,5 @@ def to_response(result: Answer | Unreadable) -> ClassifyResponse | Problem:
         holds_precision=result.holds_precision,
         candidates=None if result.candidates is None else [list(path) for path in result.candidates],
         candidates_under=None if result.candidates is None else list(common_path(result.candidates)),
+        degraded=result.degraded,
     )

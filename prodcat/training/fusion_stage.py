@@ -18,7 +18,8 @@ from prodcat.model.fusion import FusionConfig, FusionOutput, Modality, hide_inpu
 from prodcat.model.fusions.registry import build
 from prodcat.model.losses import PLAIN, LossConfig, Objective
 from prodcat.prediction.bundle import write_settings
-from prodcat.prediction.multimodal_stage import SETTINGS, STAGE_ONE_VECTOR, STATISTICS, WEIGHTS, MultimodalStageSettings, save_statistics
+from prodcat.prediction.multimodal_stage import STATISTICS, WEIGHTS, MultimodalStageSettings, save_statistics
+from prodcat.prediction.preparing import SETTINGS, STAGE_ONE_VECTOR
 from prodcat.taxonomy import Taxonomy
 from prodcat.training.loop import Batch, LoopConfig
 from prodcat.training.tables import fixed_rows

@@ -16,7 +16,15 @@ ALLOWED: dict[str, frozenset[str]] = {
     "prediction": frozenset({"encoders", "model"}),
     # Training writes what prediction reads: names of files and settings are defined where they are read.
     "training": frozenset(
-        {"encoders", "model", "prediction.bundle", "prediction.calibration", "prediction.text_stage", "prediction.multimodal_stage"}
+        {
+            "encoders",
+            "model",
+            "prediction.bundle",
+            "prediction.calibration",
+            "prediction.text_stage",
+            "prediction.multimodal_stage",
+            "prediction.preparing",
+        }
     ),
     "serving": frozenset({"prediction"}),
 }

@@ -22,7 +22,7 @@ from prodcat.prediction.calibration import Calibration
 from prodcat.prediction.cascade import Cascade, CascadeSettings
 from prodcat.prediction.conformal import Conformal
 from prodcat.prediction.gate import Gate
-from prodcat.prediction.text_stage import TextStage
+from prodcat.prediction.text_stage import TextStage, text_stage_fingerprint
 from prodcat.taxonomy import Taxonomy
 
 TITLES = (
@@ -63,7 +63,8 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     from prodcat.encoders.encoder import EncoderConfig, ImageScratch, ScratchConfig, TextScratch, obtain
     from prodcat.model.fusion import FusionConfig, Modality
     from prodcat.model.losses import Objective
-    from prodcat.prediction.multimodal_stage import ModalitySettings, MultimodalStageSettings, encoder_towers
+    from prodcat.prediction.multimodal_stage import MultimodalStageSettings, encoder_towers
+    from prodcat.prediction.preparing import STAGE_ONE_VECTOR, ModalitySettings
     from prodcat.training.fusion_stage import FusionStageTask, write_stage_two
     from prodcat.training.text_stage import TextStageConfig, export, text_task
 
@@ -91,10 +92,15 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     modalities = tuple(
         Modality(name, tower.reads, tower.dim, np.zeros(tower.dim, np.float32), np.ones(tower.dim, np.float32)) for name, (_, tower) in towers.items()
     )
+    width = TextStage(place / STAGE_ONE).settings.width
+    modalities += (Modality(STAGE_ONE_VECTOR, "text", width, np.zeros(width, np.float32), np.ones(width, np.float32)),)
     two = FusionStageTask(modalities, TREE, FusionConfig(width=16), objective=Objective(stops=STOPS))
     save_file(decided(two.build()), place / "two.safetensors")
     settings = MultimodalStageSettings(
-        modalities=tuple(ModalitySettings(name=m.name, encoder=towers[m.name][0], tower=m.reads, dim=m.dim) for m in modalities), fusion=two.config
+        modalities=tuple(
+            ModalitySettings(name=m.name, encoder=towers[m.name][0] if m.name in towers else m.name, tower=m.reads, dim=m.dim) for m in modalities
+        ),
+        fusion=two.config,
     )
 
     def fill(folder: Path) -> None:
@@ -107,7 +113,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         place / "bundle",
         tree=TREE,
         settings=_settings(float(np.median(confidence))),
-        encoders={name: tower.fingerprint for name, (_, tower) in towers.items()},
+        encoders={name: tower.fingerprint for name, (_, tower) in towers.items()} | {STAGE_ONE_VECTOR: text_stage_fingerprint(place / STAGE_ONE)},
         seen=[],
         training={},
         fill=fill,

@@ -28,7 +28,7 @@ class SizeStage:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def read(self, products: Sequence[Product]) -> StageTwoOutput:
+    def read(self, products: Sequence[Product], vectors: np.ndarray | None = None) -> StageTwoOutput:
         self.asked += [product.key for product in products]
         logits = np.zeros((len(products), len(TREE)), np.float32)
         broken = [product.image == b"broken" for product in products]

@@ -9,7 +9,7 @@ import pytest
 
 from prodcat.errors import BundleError
 from prodcat.prediction.backoff import Backoff, Depth
-from prodcat.prediction.bundle import Bundle, key_hash, write_bundle
+from prodcat.prediction.bundle import Bundle, for_text_stage, key_hash, write_bundle
 from prodcat.prediction.calibration import Calibration, Curve
 from prodcat.prediction.cascade import CascadeSettings
 from prodcat.prediction.conformal import Conformal
@@ -98,10 +98,10 @@ def test_another_format_is_refused(bundle: Bundle) -> None:
 
 def test_a_replica_checks_only_what_it_reads(bundle: Bundle) -> None:
     (bundle.folder / "encoders" / "text" / "model.safetensors").write_bytes(b"something else")
-    assert Bundle.open(bundle.folder, only=("stage_one",)).version == bundle.version
+    assert Bundle.open(bundle.folder, only=for_text_stage).version == bundle.version
     (bundle.folder / "stage_one" / "model.onnx").write_bytes(b"something else")
     with pytest.raises(BundleError, match=r"model\.onnx"):
-        Bundle.open(bundle.folder, only=("stage_one",))
+        Bundle.open(bundle.folder, only=for_text_stage)
 
 
 def test_no_bundle_there(tmp_path: Path) -> None:

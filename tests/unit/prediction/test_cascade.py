@@ -75,7 +75,7 @@ def test_stage_one_alone_may_not_classify(cascade: Cascade) -> None:
         alone.classify([CLEAR])
     first = alone.first([CLEAR, VAGUE])
     assert first.unsure == (1,)
-    assert first.answers[0] == cascade.classify([CLEAR])[0]
+    assert first.results[0] == cascade.classify([CLEAR])[0]
 
 
 def test_no_product_no_answer(cascade: Cascade) -> None:

@@ -22,7 +22,7 @@ class SumStage:
     def __init__(self, tree) -> None:
         self._tree = tree
 
-    def read(self, products: Sequence[Product]) -> StageTwoOutput:
+    def read(self, products: Sequence[Product], vectors: np.ndarray | None = None) -> StageTwoOutput:
         features, present = self.encode(self.prepare(products))
         return StageTwoOutput(self.fuse(features, present), present.any(axis=1), (None,) * len(products))
 

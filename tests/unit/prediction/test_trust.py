@@ -31,7 +31,7 @@ class Table:
     def __init__(self, rows: dict[str, np.ndarray]) -> None:
         self.rows = rows
 
-    def read(self, given):
+    def read(self, given, vectors=None):
         if given and isinstance(given[0], Product):
             return StageTwoOutput(np.stack([self.rows[p.title] for p in given]), np.ones(len(given), dtype=bool), (None,) * len(given))
         return np.stack([self.rows[title] for title in given]), np.zeros((len(given), 1), np.float32)

@@ -33,7 +33,7 @@ class WordReader:
 class WordAndImageReader:
     """Stage two: as stage one, and a readable image speaks for bags."""
 
-    def read(self, products: Sequence[Product]) -> StageTwoOutput:
+    def read(self, products: Sequence[Product], vectors: np.ndarray | None = None) -> StageTwoOutput:
         logits = np.zeros((len(products), len(TREE)), np.float32)
         readable = np.zeros(len(products), dtype=bool)
         problems: list[tuple[str, str] | None] = [None] * len(products)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -51,9 +52,9 @@ def readiness() -> Readiness:
 
 @pytest.fixture
 def api(cascade: Cascade, readiness: Readiness) -> FastAPI:
-    async def ask(products: list[Product]) -> StageTwoOutput:
+    async def ask(products: list[Product], vectors: np.ndarray | None) -> StageTwoOutput:
         assert cascade.stage_two is not None
-        return cascade.stage_two.read(products)
+        return cascade.stage_two.read(products, vectors)
 
     return create_api(cascade, ask, INFO, LIMITS, readiness, threads=2)
 
@@ -363,7 +364,7 @@ def test_a_body_at_the_limit_is_read(client: TestClient) -> None:
 
 
 def test_a_failure_inside_answers_with_an_id_and_no_traceback(cascade: Cascade, caplog: pytest.LogCaptureFixture) -> None:
-    async def broken(_: list[Product]) -> StageTwoOutput:
+    async def broken(*_: Any) -> StageTwoOutput:
         raise RuntimeError("secret detail of the server")
 
     with TestClient(create_api(cascade, broken, INFO, LIMITS, Readiness())) as client:

@@ -4,9 +4,12 @@ import asyncio
 import threading
 from collections.abc import Sequence
 
+import numpy as np
+import pytest
+
 from prodcat.contracts import Product
-from prodcat.prediction.cascade import Cascade, FirstPass
-from prodcat.serving.first_pass import MAX_BATCH, FirstPassQueue
+from prodcat.prediction.cascade import Answer, Cascade, FirstPass, Unsure
+from prodcat.serving.first_pass import MAX_BATCH, FirstPassQueue, Overloaded
 
 WORDS = ("Footwear: Shoes, Boots", "boots", "Bags", "footwear shoes heels", "thing")
 
@@ -26,9 +29,16 @@ def test_every_product_is_answered_as_if_alone(cascade: Cascade) -> None:
         return results
 
     results = asyncio.run(ask())
-    answers = [answer for result in results for answer in result.answers]
-    assert answers == [cascade.first([product]).answers[0] for product in products]
-    unsure = [product for product, answer in zip(products, answers, strict=True) if answer is None]
+    answers = [answer for result in results for answer in result.results]
+    alone = [cascade.first([product]).results[0] for product in products]
+    for got, wanted in zip(answers, alone, strict=True):
+        if isinstance(wanted, Unsure):
+            assert isinstance(got, Unsure)
+            np.testing.assert_array_equal(got.logits, wanted.logits)
+        else:
+            assert got == wanted
+    unsure = [product for product, answer in zip(products, answers, strict=True) if isinstance(answer, Unsure)]
+    assert 0 < len(unsure) < len(products)
     assert [product for result in results for product in result.for_stage_two] == unsure
 
 
@@ -70,8 +80,34 @@ def test_a_failure_reaches_every_request_of_its_batch_and_no_later_one(cascade: 
         queue = FirstPassQueue(first)
         results = await asyncio.gather(*(queue.first([product]) for product in _products(3)), return_exceptions=True)
         assert all(isinstance(result, RuntimeError) for result in results)
-        (answer,) = (await queue.first([Product("shop", "9", title=WORDS[0])])).answers
-        assert answer is not None
+        (answer,) = (await queue.first([Product("shop", "9", title=WORDS[0])])).results
+        assert isinstance(answer, Answer)
+        queue.close()
+
+    asyncio.run(ask())
+
+
+def test_what_would_wait_too_long_is_refused_at_once_and_one_request_alone_never(cascade: Cascade) -> None:
+    busy, free = threading.Event(), threading.Event()
+
+    def first(products: Sequence[Product]) -> FirstPass:
+        busy.set()
+        assert free.wait(5)
+        return cascade.first(products)
+
+    async def ask() -> None:
+        queue = FirstPassQueue(first, most=10)
+        # Larger than the bound, and taken all the same: it would be refused for ever.
+        large = asyncio.create_task(queue.first(_products(MAX_BATCH + 9)))
+        assert await asyncio.to_thread(busy.wait, 5)
+        fits = asyncio.create_task(queue.first(_products(1)))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="10 products are waiting"):
+            await queue.first(_products(1))
+        free.set()
+        assert len((await large).results) == MAX_BATCH + 9
+        assert len((await fits).results) == 1
+        assert len((await queue.first(_products(3))).results) == 3
         queue.close()
 
     asyncio.run(ask())

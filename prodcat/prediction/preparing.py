@@ -1,0 +1,205 @@
+"""What stage two's model reads of a product, made on CPUs and without the model: token ids, uint8 pixels, and stage one's vector of the title.
+
+Imports no torch: the text replica decodes and resizes the images of what it is unsure of, and what travels to the GPU is small, of one size, and
+needs no more work there than a normalisation.
+
+Shapes: n products, m of them with a modality, T tokens, S pixels a side, W width of stage one's vector.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from prodcat.config import Config, read_yaml
+from prodcat.contracts import Product
+from prodcat.encoders.inputs import ImageInput, Manifest, Tokens, product_text
+from prodcat.errors import BundleError, ImageError
+from prodcat.images import ImageLimits, decode
+from prodcat.prediction.text_stage import TextStage, text_stage_fingerprint
+
+SETTINGS = "multimodal_stage.yaml"
+# The modality that is stage one's own vector and no encoder of its own.
+STAGE_ONE_VECTOR = "stage_one"
+
+T = TypeVar("T")
+ImageProblem = tuple[str, str]
+"""Reason (images.REASONS) and detail."""
+
+
+class ModalitySettings(Config):
+    """Which tower of which encoder feeds a modality of the fusion."""
+
+    name: str
+    encoder: str
+    tower: str
+    dim: int
+
+
+class InputSettings(Config):
+    """What a bundle's stage two reads."""
+
+    modalities: tuple[ModalitySettings, ...]
+    image_limits: ImageLimits = ImageLimits()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the model reads of n products: per modality the rows that have it and their inputs.
+
+    Args:
+        inputs: modality -> rows int64 [m] and their token ids int32 [m, T], pixels uint8 [m, S, S, 3], or vectors of stage one float32 [m, W].
+            Modalities that read the same pixels share one array, so that they travel once.
+        image_problems: n entries.
+    """
+
+    size: int
+    inputs: dict[str, tuple[np.ndarray, np.ndarray]]
+    image_problems: tuple[ImageProblem | None, ...]
+
+    @property
+    def readable(self) -> np.ndarray:
+        """bool [n]: products of which there is anything to read."""
+        found = np.zeros(self.size, dtype=bool)
+        for rows, _ in self.inputs.values():
+            found[rows] = True
+        return found
+
+
+class Preparation:
+    """A bundle's inputs of stage two.
+
+    Args:
+        folder: the bundle's.
+
+    Raises:
+        BundleError: a modality names a tower that its encoder does not have.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        place = folder / "stage_two" / SETTINGS
+        document = read_yaml(place)
+        # The file holds the fusion's settings too, whose class needs torch.
+        self.settings = InputSettings.model_validate({name: document[name] for name in InputSettings.model_fields if name in document})
+        self._folder = folder
+        self._texts: dict[str, Tokens] = {}
+        self._images: dict[str, ImageInput] = {}
+        for modality in self.settings.modalities:
+            if modality.name == STAGE_ONE_VECTOR:
+                continue
+            encoder = folder / "encoders" / modality.encoder
+            manifest = Manifest.load(encoder)
+            if modality.tower == "text" and manifest.text is not None:
+                self._texts[modality.name] = Tokens(manifest.text, encoder)
+            elif modality.tower == "image" and manifest.image is not None:
+                self._images[modality.name] = manifest.image
+            else:
+                raise BundleError(
+                    f"{place}: modality {modality.name} reads the {modality.tower} tower of {encoder}, which has none; rebuild the bundle"
+                )
+
+    @cached_property
+    def stage_one(self) -> TextStage:
+        """Loaded only where its vectors are not given."""
+        return TextStage(self._folder / "stage_one")
+
+    @property
+    def stage_one_fingerprint(self) -> str:
+        return text_stage_fingerprint(self._folder / "stage_one")
+
+    @property
+    def wants_vectors(self) -> bool:
+        """Stage two reads stage one's vector."""
+        return any(modality.name == STAGE_ONE_VECTOR for modality in self.settings.modalities)
+
+    def prepare(self, products: Sequence[Product], vectors: np.ndarray | None = None) -> Prepared:
+        """
+        Args:
+            vectors: float32 [n, W], what stage one made of each title on its way here, NaN where there is none; None: made here, if wanted.
+        """
+        problems: list[ImageProblem | None] = [
+            (p.image_problem, "refused when the product was ingested") if p.image is None and p.image_problem else None for p in products
+        ]
+        inputs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        pixels: dict[tuple[Any, ...], tuple[np.ndarray, np.ndarray]] = {}
+        images: dict[int, list[Any]] = {}
+        for modality in self.settings.modalities:
+            name = modality.name
+            if name == STAGE_ONE_VECTOR:
+                found = self._vectors(products, vectors)
+            elif name in self._texts:
+                tokens = self._texts[name]
+                rows, texts = _some(_texts_of(products, tokens.settings.fields))
+                found = rows, tokens.prepare(texts)
+            else:
+                image = self._images[name]
+                same = (image.size, image.resize, image.crop_pct, image.interpolation, image.fill)
+                if same not in pixels:
+                    # Towers that want the same size of image share its decoding, those that cut it alike its pixels.
+                    if image.at_least not in images:
+                        images[image.at_least] = [self._image(product, row, problems, image.at_least) for row, product in enumerate(products)]
+                    rows, some = _some(images[image.at_least])
+                    batch = np.empty((len(some), image.size, image.size, 3), dtype=np.uint8)
+                    for place, item in zip(batch, some, strict=True):
+                        place[...] = image.prepare(item)
+                    pixels[same] = rows, batch
+                found = pixels[same]
+            if len(found[0]):
+                inputs[name] = found
+        return Prepared(len(products), inputs, tuple(problems))
+
+    def joined(self, parts: Sequence[Prepared]) -> Prepared:
+        """Several requests' products as one batch, in order."""
+        starts = np.cumsum([0, *(part.size for part in parts)])
+        inputs = {}
+        for modality in self.settings.modalities:
+            name = modality.name
+            having = [(start, *part.inputs[name]) for start, part in zip(starts, parts, strict=False) if name in part.inputs]
+            if having:
+                rows = np.concatenate([start + rows for start, rows, _ in having])
+                arrays = [array for _, _, array in having]
+                inputs[name] = rows, _padded(arrays, self._texts[name].settings.pad_id) if name in self._texts else np.concatenate(arrays)
+        return Prepared(int(starts[-1]), inputs, tuple(problem for part in parts for problem in part.image_problems))
+
+    def pad(self, modality: str) -> int | None:
+        """The id that fills short rows of a text modality; None for any other."""
+        tokens = self._texts.get(modality)
+        return tokens.settings.pad_id if tokens else None
+
+    def _vectors(self, products: Sequence[Product], vectors: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        if vectors is None:
+            rows, texts = _some(_texts_of(products, self.stage_one.settings.text.fields))
+            return rows, self.stage_one.read(texts)[1]
+        rows = np.flatnonzero(~np.isnan(vectors[:, 0]))
+        return rows, vectors[rows]
+
+    def _image(self, product: Product, row: int, problems: list[ImageProblem | None], at_least: int) -> Any:
+        if product.image is None:
+            return None
+        try:
+            return decode(product.image, self.settings.image_limits, at_least=at_least)
+        except ImageError as error:
+            problems[row] = (error.reason, error.detail)
+            return None
+
+
+def _texts_of(products: Sequence[Product], fields: Sequence[str]) -> list[str | None]:
+    return [product_text(p.title, p.description, p.brand, fields) for p in products]
+
+
+def _some(items: Sequence[T | None]) -> tuple[np.ndarray, list[T]]:
+    """The rows that have an item, and the items."""
+    return np.array([row for row, item in enumerate(items) if item is not None], dtype=np.int64), [item for item in items if item is not None]
+
+
+def _padded(arrays: Sequence[np.ndarray], pad: int) -> np.ndarray:
+    """Token ids [m_i, T_i] -> [sum m_i, max T_i]."""
+    ids = np.full((sum(map(len, arrays)), max(array.shape[1] for array in arrays)), pad, dtype=np.int32)
+    start = 0
+    for array in arrays:
+        ids[start : start + len(array), : array.shape[1]] = array
+        start += len(array)
+    return ids
