@@ -5,18 +5,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import numpy as np
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from prodcat.contracts import Product
-from prodcat.prediction.cascade import DEGRADED, Answer, Cascade, StageTwoOutput, Unreadable
-from prodcat.serving.first_pass import FirstPassQueue, Overloaded
+from prodcat.prediction.cascade import DEGRADED
+from prodcat.serving.first_pass import Overloaded
 from prodcat.serving.identity import RequestIdentity
 from prodcat.serving.limits import BodyLimit, RequestLimits
-from prodcat.serving.recent import RecentAnswers
+from prodcat.serving.models import Models
 from prodcat.serving.schema import (
     BatchRequest,
     BatchResponse,
@@ -28,10 +27,7 @@ from prodcat.serving.schema import (
     to_product,
     to_response,
 )
-from prodcat.serving.stage_two import StageTwoError
 
-AskStageTwo = Callable[[list[Product], np.ndarray | None], Awaitable[StageTwoOutput]]
-"""n products and stage one's vectors of them -> stage two's output, in order. Raises StageTwoError if there is none (StageTwoClient.read)."""
 Ready = Callable[[], Awaitable[str | None]]
 """None when requests can be answered, else what is missing, for a person."""
 
@@ -58,32 +54,21 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def create_api(
-    cascade: Cascade, ask_stage_two: AskStageTwo, info: ModelInfo, limits: RequestLimits, ready: Ready, *, threads: int = 1, id_header: bool = True
+    models: Models, limits: RequestLimits, ready: Ready, *, follow: Callable[[], Awaitable[None]] | None = None, id_header: bool = True
 ) -> FastAPI:
     """
     Args:
-        cascade: `first` runs in this process, `finish` too; its stage two is not used.
-        threads: stage one's, see FirstPassQueue.
+        follow: runs as long as the API: takes up what is promoted.
         id_header: see RequestIdentity.
     """
-    queue = FirstPassQueue(cascade.first, threads=threads, most=limits.max_waiting_products)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.ensure_future(follow()) if follow is not None else None
         yield
-        queue.close()
-
-    async def classified(products: list[Product]) -> list[Answer | Unreadable]:
-        first = await queue.first(products)
-        if not first.unsure:
-            return cascade.finish(first, None)
-        try:
-            output = await ask_stage_two(first.for_stage_two, first.vectors)
-        except StageTwoError as error:
-            return cascade.alone(first, error.reason)
-        return await asyncio.to_thread(cascade.finish, first, output)
-
-    recent = RecentAnswers(classified, seconds=limits.recent_seconds, entries=limits.recent_entries)
+        if following is not None:
+            following.cancel()
+        models.close()
 
     api = FastAPI(
         title="prodcat",
@@ -104,7 +89,7 @@ def create_api(
         product = to_product(body)
         if isinstance(product, Problem):
             return _respond(request, 422, product.error.reason, product.error.message)
-        (result,) = await recent.classify([product])
+        (result,) = await models.classify([product])
         response = to_response(result)
         if isinstance(response, Problem):
             reason, message = response.error.reason, response.error.message
@@ -118,13 +103,13 @@ def create_api(
             message = f"{len(body.products)} products, allowed are {limits.max_products} a request; send several requests"
             return _respond(request, 422, "too_many_products", message)
         products = [to_product(each) for each in body.products]
-        results = iter(await recent.classify([product for product in products if isinstance(product, Product)]))
+        results = iter(await models.classify([product for product in products if isinstance(product, Product)]))
         return BatchResponse(results=[product if isinstance(product, Problem) else to_response(next(results)) for product in products])
 
     @api.get("/v1/model")
     async def model() -> ModelInfo:
         """Which model answers here."""
-        return info
+        return models.info
 
     @api.get("/healthz")
     async def healthz() -> dict[str, str]:

@@ -8,9 +8,11 @@ import asyncio
 import contextlib
 import socket
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
@@ -24,15 +26,24 @@ from prodcat.config import Config
 from prodcat.contracts import Product
 from prodcat.errors import BundleError, ConfigError
 from prodcat.prediction.bundle import MANIFEST, Bundle, for_text_stage
+from prodcat.prediction.cascade import DEGRADED
 from prodcat.prediction.preparing import Prepared
 from prodcat.serving.api import create_api
 from prodcat.serving.limits import RequestLimits
+from prodcat.serving.models import Model, Models, NotYet, follow
 from prodcat.serving.schema import model_info
 from prodcat.serving.stage_two import PRODUCTS_A_CALL, StageTwoClient, StageTwoError
+from prodcat.serving.store import MODELS, Entry, Promoted, open_entry, served
+
+if TYPE_CHECKING:
+    from prodcat.prediction.multimodal_stage import MultimodalStage as StageTwo
 
 APPLICATION = "prodcat"
 # Both stages answer it before they take requests: the first call of a session or a device is the slow one.
 WARM_UP = Product(platform="prodcat", product_id="warm-up", title="warm-up")
+# How long stage two may take to load a bundle that was promoted, and how many it holds.
+LOADING_SECONDS = 120.0
+BUNDLES_HELD = 3
 
 
 class AutoscalingArgs(Config):
@@ -75,57 +86,73 @@ class MultimodalArgs(Config):
 class ServeArgs(Config):
     """Arguments of the application: `args` of a file in serve_configs/."""
 
-    bundle: str = Field("runs/demo/bundle", min_length=1, description="folder of the bundle; for a relative one see find_bundle")
+    bundle: str = Field(
+        "runs/demo/bundle",
+        min_length=1,
+        description="folder of a bundle, or of the store that `prodcat promote` writes; for a relative one see find_bundle",
+    )
     text: TextArgs = TextArgs()
     multimodal: MultimodalArgs = MultimodalArgs()
     limits: RequestLimits = RequestLimits()
 
 
-def products_in(calls: Sequence[Prepared]) -> int:
+def products_in(calls: Sequence[tuple[Entry, Prepared]]) -> int:
     """What a batch of stage two costs: its products, not its calls."""
-    return sum(call.size for call in calls)
+    return sum(prepared.size for _, prepared in calls)
 
 
 @serve.deployment(health_check_period_s=5, health_check_timeout_s=10, max_constructor_retry_count=2)
 class MultimodalStage:
-    """Stage two: encoders and fusion of a bundle on one device. It decodes no image and reads no text: both come as numbers."""
+    """Stage two: encoders and fusion of the served bundles on one device. It decodes no image and reads no text: both come as numbers."""
 
-    def __init__(self, bundle: str, max_batch_size: int, batch_wait_s: float) -> None:
+    def __init__(self, place: str, max_batch_size: int, batch_wait_s: float) -> None:
         # Here and not above: the text replica unpickles this module too and must not load torch.
         import torch
 
-        self._stage = Bundle.open(bundle).multimodal_stage(device="cuda" if torch.cuda.is_available() else "cpu")
-        self._stage.read([WARM_UP])
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._stages: OrderedDict[Entry, StageTwo] = OrderedDict()
+        self._loading = asyncio.Lock()
+        promoted = served(Path(place))
+        assert promoted is not None, f"{place} was there when the application was built"
+        for entry in promoted.entries:
+            self._load(entry)
         self._together.set_max_batch_size(max_batch_size)  # type: ignore[attr-defined]
         self._together.set_batch_wait_timeout_s(batch_wait_s)  # type: ignore[attr-defined]
 
-    async def read(self, prepared: Prepared) -> np.ndarray:
-        """At most PRODUCTS_A_CALL products -> logits float32 [n, C].
+    async def read(self, entry: Entry, prepared: Prepared) -> np.ndarray:
+        """At most PRODUCTS_A_CALL products -> logits float32 [n, C] of that bundle, which is loaded if it is not there yet.
 
         Raises:
-            StageTwoError: a single product is more than the memory holds.
+            StageTwoError: the bundle cannot be loaded, or a single call is more than the memory holds.
         """
-        logits: np.ndarray = await self._together(prepared)
+        if entry not in self._stages:
+            # One at a time, and whoever waits finds it loaded.
+            async with self._loading:
+                if entry not in self._stages:
+                    await asyncio.to_thread(self._load, entry)
+        logits: np.ndarray = await self._together((entry, prepared))
         return logits
 
     @serve.batch(batch_size_fn=products_in, max_batch_size=64)
-    async def _together(self, calls: list[Prepared]) -> list[np.ndarray]:
+    async def _together(self, calls: list[tuple[Entry, Prepared]]) -> list[np.ndarray]:
         # In a thread: health checks and new calls share the event loop.
         return await asyncio.to_thread(self._read, calls)
 
-    def _read(self, calls: list[Prepared]) -> list[np.ndarray]:
-        import torch
+    def _read(self, calls: list[tuple[Entry, Prepared]]) -> list[np.ndarray]:
+        found: dict[int, np.ndarray] = {}
+        for entry in dict.fromkeys(entry for entry, _ in calls):
+            rows = [row for row, (asked, _) in enumerate(calls) if asked == entry]
+            self._stages.move_to_end(entry)
+            found |= dict(zip(rows, infer_each(self._stages[entry], [calls[row][1] for row in rows]), strict=True))
+        return [found[row] for row in range(len(calls))]
 
-        try:
-            logits = self._stage.infer(self._stage.preparation.joined(calls))
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            torch.cuda.empty_cache()
-            if len(calls) > 1:
-                # Another process on the device, or a batch larger than it was measured for: smaller ones may still pass.
-                half = len(calls) // 2
-                return [*self._read(calls[:half]), *self._read(calls[half:])]
-            raise StageTwoError("stage_two_out_of_memory") from error
-        return np.split(logits, np.cumsum([call.size for call in calls])[:-1])
+    def _load(self, entry: Entry) -> None:
+        stage = open_entry(entry).multimodal_stage(device=self._device)
+        stage.read([WARM_UP])
+        self._stages[entry] = stage
+        # The current one, a canary, and one that is going: what it began must end.
+        if len(self._stages) > BUNDLES_HELD:
+            self._stages.popitem(last=False)
 
 
 @serve.deployment(health_check_period_s=5, health_check_timeout_s=10, max_constructor_retry_count=2)
@@ -133,25 +160,55 @@ class MultimodalStage:
 class TextStage:
     """Stage one and HTTP, and the decoding of images for stage two. The process holds onnxruntime and the vocabularies, no torch."""
 
-    def __init__(self, bundle: str, args: dict[str, Any], multimodal: DeploymentHandle) -> None:
+    def __init__(self, place: str, args: dict[str, Any], multimodal: DeploymentHandle) -> None:
         self._args = ServeArgs.model_validate(args)
-        # The bundle's other files are stage two's to check; a text replica may stand on a machine that is quick to start.
-        self._bundle = Bundle.open(bundle, only=for_text_stage)
-        self._cascade = self._bundle.text_cascade()
-        self._multimodal = multimodal
-        limits, text = self._args.limits, self._args.text
-        self._stage_two = StageTwoClient(
-            self._bundle.preparation().prepare, self._send, threads=text.image_threads, deadline=limits.stage_two_seconds
-        )
-        self._cascade.first([WARM_UP])
+        self._place, self._multimodal = Path(place), multimodal
+        promoted = served(self._place)
+        assert promoted is not None, f"{place} was there when the application was built"
+        # A canary is taken up like one that is promoted later: what is wrong with it must not keep the current bundle from answering.
+        self._serves = Promoted(current=promoted.current, previous=promoted.previous)
+        self._stage_two: dict[Entry, StageTwoClient] = {}
+        self._models = Models(self._model(promoted.current))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        limits = self._args.limits
-        info = model_info(self._bundle, limits.model_dump())
-        return create_api(self._cascade, self._stage_two.read, info, limits, self._missing, threads=self._args.text.threads, id_header=False)
+        return create_api(self._models, self._args.limits, self._missing, follow=self._follow, id_header=False)
 
-    async def _send(self, prepared: Prepared) -> np.ndarray:
-        response = self._multimodal.read.remote(prepared)
+    async def _follow(self) -> None:
+        await follow(self._models, self._serves, lambda: served(self._place), self._loaded)
+
+    async def _loaded(self, entry: Entry) -> Model:
+        model = await asyncio.to_thread(self._model, entry)
+        try:
+            await self._warm_up(entry, model, seconds=LOADING_SECONDS)
+        except StageTwoError as error:
+            model.retire()
+            if error.reason == "stage_two_failed":
+                raise BundleError(f"{entry.folder}: its stage two does not answer a warm-up; the replica's log says why") from error
+            raise NotYet(DEGRADED[error.reason]) from error
+        return model
+
+    def _model(self, entry: Entry) -> Model:
+        # The bundle's other files are stage two's to check; a text replica may stand on a machine that is quick to start.
+        bundle = Bundle.open(entry.folder, only=for_text_stage)
+        if bundle.version != entry.version:
+            raise BundleError(f"{entry.folder}: holds bundle {bundle.version}, promoted was {entry.version}; promote it anew")
+        limits, text = self._args.limits, self._args.text
+        client = StageTwoClient(
+            bundle.preparation().prepare, partial(self._send, entry), threads=text.image_threads, deadline=limits.stage_two_seconds
+        )
+        cascade = bundle.text_cascade()
+        cascade.first([WARM_UP])
+        self._stage_two[entry] = client
+        return Model(cascade, client.read, model_info(bundle, limits.model_dump()), limits, threads=text.threads)
+
+    async def _warm_up(self, entry: Entry, model: Model, *, seconds: float) -> None:
+        first = model.cascade.first([WARM_UP])
+        # Whether or not stage one is sure of it.
+        vectors = first.vectors if first.unsure else model.cascade.stage_one.read([str(WARM_UP.title)])[1]
+        await self._stage_two[entry].read([WARM_UP], vectors, deadline=seconds)
+
+    async def _send(self, entry: Entry, prepared: Prepared) -> np.ndarray:
+        response = self._multimodal.read.remote(entry, prepared)
         try:
             logits: np.ndarray = await response
         except asyncio.CancelledError:
@@ -168,18 +225,37 @@ class TextStage:
 
     async def _missing(self) -> str | None:
         # Once it has answered it counts as there: an outage of stage two must not take the text stage out of service.
-        if not self._stage_two.answered and self._args.multimodal.min_replicas:
-            first = self._cascade.first([WARM_UP])
+        client = self._stage_two[self._serves.current]
+        if not client.answered and self._args.multimodal.min_replicas:
             try:
-                async with asyncio.timeout(5):
-                    await self._stage_two.read([WARM_UP], first.vectors if first.unsure else None)
-            except (TimeoutError, StageTwoError):
+                await self._warm_up(self._serves.current, self._models.current, seconds=5)
+            except StageTwoError:
                 return "stage two has not answered its warm-up yet"
         return None
 
 
+def infer_each(stage: StageTwo, calls: Sequence[Prepared]) -> list[np.ndarray]:
+    """Logits of each call, computed together as far as the device's memory allows.
+
+    Raises:
+        StageTwoError: one call alone is more than it holds.
+    """
+    import torch
+
+    try:
+        logits = stage.infer(stage.preparation.joined(calls))
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        torch.cuda.empty_cache()
+        if len(calls) > 1:
+            # Another process on the device, or a batch larger than it was measured for: smaller ones may still pass.
+            half = len(calls) // 2
+            return [*infer_each(stage, calls[:half]), *infer_each(stage, calls[half:])]
+        raise StageTwoError("stage_two_out_of_memory") from error
+    return np.split(logits, np.cumsum([call.size for call in calls])[:-1])
+
+
 def find_bundle(name: str) -> Path:
-    """The absolute folder of a bundle. A relative one is found as the code is: in the folders of sys.path, then in the working directory.
+    """The absolute folder of a bundle or a store. A relative one is found as the code is: in the folders of sys.path, then in the working directory.
 
     `serve run` hands its folder to the cluster as the first of sys.path. The working directory and the environment of builder and replicas are those
     of `ray start`, wherever that was; so a variable set for `serve run` would never arrive, and there is none.
@@ -190,12 +266,12 @@ def find_bundle(name: str) -> Path:
     starts = [Path.cwd()] if Path(name).is_absolute() else [*(Path(entry) for entry in sys.path), Path.cwd()]
     for start in starts:
         folder = (start / name).absolute()
-        if (folder / MANIFEST).is_file():
+        if (folder / MANIFEST).is_file() or (folder / MODELS).is_file():
             return folder
     places = name if Path(name).is_absolute() else f"{(starts[0] / name).absolute()} or {(starts[-1] / name).absolute()}"
     raise BundleError(
-        f"{places}: no bundle here ({MANIFEST} is missing); make one with `prodcat fit` or `prodcat demo`, and name its folder, "
-        "best with its whole path, as `bundle` in the args of the serve config"
+        f"{places}: no bundle and no store of promoted ones here (neither {MANIFEST} nor {MODELS}); make a bundle with `prodcat fit` or "
+        "`prodcat demo`, and name its folder, best with its whole path, as `bundle` in the args of the serve config"
     )
 
 

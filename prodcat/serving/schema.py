@@ -152,6 +152,19 @@ class BatchResponse(BaseModel):
     results: list[ClassifyResponse | Problem]
 
 
+class CanaryInfo(BaseModel):
+    """What the canary did since this replica took it up. Counts of one replica: each has its own share of the requests."""
+
+    bundle: str = Field(description="version")
+    share: float = Field(description="of the products that it answers")
+    products: int = Field(description="answered by it")
+    failed: int = Field(description="that it failed on; the current bundle answered them")
+    compared: int = Field(description="of its products that the current bundle was asked as well")
+    same_path: int = Field(description="of the compared, answered alike")
+    stage_two: int = Field(description="of the compared, answered by its stage two")
+    stage_two_of_current: int = Field(description="of the compared, answered by the current bundle's stage two")
+
+
 class ModelInfo(BaseModel):
     """Which model answers, for people and monitoring. Deliberately without paths of the server."""
 
@@ -167,6 +180,8 @@ class ModelInfo(BaseModel):
     text_fields: list[str] = Field(description="fields that stage one reads")
     encoders: dict[str, str] = Field(description="feature set -> fingerprint of its encoder")
     limits: dict[str, float]
+    canary: CanaryInfo | None = Field(None, description="a bundle that is being tried on a share of the products")
+    refused: str | None = Field(None, description="why the bundle that was promoted last is not served by this replica; null if it is")
 
 
 def model_info(bundle: Bundle, limits: dict[str, float]) -> ModelInfo:

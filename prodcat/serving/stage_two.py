@@ -62,10 +62,11 @@ class StageTwoClient:
         self._closed_until = 0.0
         self.answered = False
 
-    async def read(self, products: Sequence[Product], vectors: np.ndarray | None) -> StageTwoOutput:
+    async def read(self, products: Sequence[Product], vectors: np.ndarray | None, deadline: float | None = None) -> StageTwoOutput:
         """
         Args:
             vectors: stage one's, as StageTwo.read takes them.
+            deadline: another one, for a bundle that has to be loaded first.
 
         Raises:
             StageTwoError: says why there is no answer.
@@ -76,7 +77,7 @@ class StageTwoClient:
             # This one tries; the others of the next moments go on without.
             self._closed_until = self._clock() + PAUSE_SECONDS
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout(deadline or self._deadline):
                 output = await self._asked(products, vectors)
         except TimeoutError as error:
             self._failed()

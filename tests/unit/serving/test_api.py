@@ -17,6 +17,7 @@ from prodcat.contracts import Product
 from prodcat.prediction.cascade import Answer, Cascade, StageTwoOutput
 from prodcat.serving.api import create_api
 from prodcat.serving.limits import BodyLimit, RequestLimits
+from prodcat.serving.models import Model, Models
 from prodcat.serving.schema import ModelInfo
 
 SURE = {"title": "Footwear: Shoes, Boots"}
@@ -56,7 +57,7 @@ def api(cascade: Cascade, readiness: Readiness) -> FastAPI:
         assert cascade.stage_two is not None
         return cascade.stage_two.read(products, vectors)
 
-    return create_api(cascade, ask, INFO, LIMITS, readiness, threads=2)
+    return create_api(Models(Model(cascade, ask, INFO, LIMITS, threads=2)), LIMITS, readiness)
 
 
 @pytest.fixture
@@ -367,7 +368,7 @@ def test_a_failure_inside_answers_with_an_id_and_no_traceback(cascade: Cascade, 
     async def broken(*_: Any) -> StageTwoOutput:
         raise RuntimeError("secret detail of the server")
 
-    with TestClient(create_api(cascade, broken, INFO, LIMITS, Readiness())) as client:
+    with TestClient(create_api(Models(Model(cascade, broken, INFO, LIMITS)), LIMITS, Readiness())) as client:
         answer = client.post("/v1/classify", json=UNSURE, headers={"X-Request-ID": "r1"})
         assert client.post("/v1/classify", json=SURE).status_code == 200
     assert answer.status_code == 500

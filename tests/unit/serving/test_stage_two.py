@@ -15,6 +15,7 @@ from prodcat.prediction.cascade import DEGRADED, Cascade
 from prodcat.prediction.preparing import Prepared
 from prodcat.serving.api import create_api
 from prodcat.serving.limits import RequestLimits
+from prodcat.serving.models import Model, Models
 from prodcat.serving.schema import ModelInfo
 from prodcat.serving.stage_two import FAILURES, PAUSE_SECONDS, PRODUCTS_A_CALL, StageTwoClient, StageTwoError
 
@@ -152,7 +153,7 @@ def test_the_api_goes_on_with_stage_one(cascade: Cascade, reason: str) -> None:
     async def ready() -> None:
         return None
 
-    with TestClient(create_api(cascade, down, INFO, RequestLimits(), ready)) as client:
+    with TestClient(create_api(Models(Model(cascade, down, INFO, RequestLimits())), RequestLimits(), ready)) as client:
         sure = client.post("/v1/classify", json={"title": "Footwear: Shoes, Boots"}).json()
         assert (sure["path"], sure["stage"], sure["degraded"]) == (["Footwear", "Shoes", "Boots"], 1, None)
         unsure = client.post("/v1/classify", json={"title": "boots"})
@@ -184,7 +185,8 @@ def test_too_much_waiting_is_503_at_once(cascade: Cascade) -> None:
         return None
 
     cascade.first = slow  # type: ignore[method-assign]
-    api = create_api(cascade, never, INFO, RequestLimits(max_waiting_products=2, recent_seconds=0), ready)
+    limits = RequestLimits(max_waiting_products=2, recent_seconds=0)
+    api = create_api(Models(Model(cascade, never, INFO, limits)), limits, ready)
 
     async def body() -> None:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://test") as client:
