@@ -15,6 +15,7 @@ from prodcat.prediction.cascade import Answer, Cascade, StageTwoOutput, Unreadab
 from prodcat.serving.first_pass import FirstPassQueue
 from prodcat.serving.identity import RequestIdentity
 from prodcat.serving.limits import BodyLimit, RequestLimits
+from prodcat.serving.remote_images import RemoteImageConfig, RemoteImages
 from prodcat.serving.schema import (
     BatchRequest,
     BatchResponse,
@@ -52,14 +53,24 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def create_api(
-    cascade: Cascade, ask_stage_two: AskStageTwo, info: ModelInfo, limits: RequestLimits, ready: Ready, *, threads: int = 1, id_header: bool = True
+    cascade: Cascade,
+    ask_stage_two: AskStageTwo,
+    info: ModelInfo,
+    limits: RequestLimits,
+    ready: Ready,
+    *,
+    threads: int = 1,
+    id_header: bool = True,
+    images: RemoteImages | None = None,
 ) -> FastAPI:
     """
     Args:
         cascade: `first` runs in this process, `finish` too; its stage two is not used.
         threads: stage one's, see FirstPassQueue.
         id_header: see RequestIdentity.
+        images: fetches images by URL. Default: they are off.
     """
+    remote = images or RemoteImages(RemoteImageConfig())
     queue = FirstPassQueue(cascade.first, threads=threads)
 
     @asynccontextmanager
@@ -89,7 +100,7 @@ def create_api(
     @api.post("/v1/classify", response_model=ClassifyResponse, responses=_ERRORS)
     async def classify(body: ClassifyRequest, request: Request) -> ClassifyResponse | Response:
         """The category of one product."""
-        product = to_product(body)
+        (product,) = await remote.added([to_product(body)], [body.image_url])
         if isinstance(product, Problem):
             return _respond(request, 422, product.error.reason, product.error.message)
         (result,) = await classified([product])
@@ -104,7 +115,7 @@ def create_api(
         if len(body.products) > limits.max_products:
             message = f"{len(body.products)} products, allowed are {limits.max_products} a request; send several requests"
             return _respond(request, 422, "too_many_products", message)
-        products = [to_product(each) for each in body.products]
+        products = await remote.added([to_product(each) for each in body.products], [each.image_url for each in body.products])
         results = iter(await classified([product for product in products if isinstance(product, Product)]))
         return BatchResponse(results=[product if isinstance(product, Problem) else to_response(next(results)) for product in products])
 

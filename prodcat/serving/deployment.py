@@ -28,6 +28,7 @@ from prodcat.prediction.bundle import MANIFEST, STAGE_ONE, Bundle
 from prodcat.prediction.cascade import StageTwoOutput
 from prodcat.serving.api import create_api
 from prodcat.serving.limits import RequestLimits
+from prodcat.serving.remote_images import RemoteImageConfig, RemoteImages
 from prodcat.serving.schema import model_info
 
 APPLICATION = "prodcat"
@@ -66,6 +67,7 @@ class ServeArgs(Config):
     text: TextArgs = TextArgs()
     multimodal: MultimodalArgs = MultimodalArgs()
     limits: RequestLimits = RequestLimits()
+    images_by_url: RemoteImageConfig = RemoteImageConfig()
 
 
 def products_in(calls: Sequence[Sequence[Product]]) -> int:
@@ -120,7 +122,8 @@ class TextStage:
     def __serve_build_asgi_app__(self) -> FastAPI:
         limits = self._args.limits
         info = model_info(self._bundle, limits.model_dump())
-        return create_api(self._cascade, self._ask, info, limits, self._missing, threads=self._args.text.threads, id_header=False)
+        images = RemoteImages(self._args.images_by_url)
+        return create_api(self._cascade, self._ask, info, limits, self._missing, threads=self._args.text.threads, id_header=False, images=images)
 
     async def _ask(self, products: list[Product]) -> StageTwoOutput:
         calls = [products[start : start + PRODUCTS_A_CALL] for start in range(0, len(products), PRODUCTS_A_CALL)]
