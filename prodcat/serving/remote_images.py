@@ -46,7 +46,7 @@ Connect = Callable[[str, int, float | None], Awaitable[httpcore.AsyncNetworkStre
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Stricter than RFC 3986, on purpose: readers of URLs disagree about user names, brackets, backslashes and white space, and attacks live on that.
 _URL = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[^\s\x00-\x1f\x7f/?#@:\[\]\\]+)(:(?P<port>[0-9]{1,5}))?([/?#][^\s\x00-\x1f\x7f\\]*)?", re.IGNORECASE
+    r"(?P<scheme>https?)://(?P<host>[^\s\x00-\x1f\x7f/?#@:\[\]\\]+)(:(?P<port>[0-9]{1,5}))?(?P<rest>[/?#][^\s\x00-\x1f\x7f\\]*)?", re.IGNORECASE
 )
 # At least two labels, and the last one a word: 2130706433, 0x7f.1 and 127.1 are addresses in disguise.
 _NAME = re.compile(r"([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -55,6 +55,12 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _HEADERS = [(b"Accept", b"image/*"), (b"Accept-Encoding", b"identity"), (b"User-Agent", b"prodcat")]
 # Own threads, for getaddrinfo cannot be cancelled: a slow name server must not take those that answer products.
 _RESOLVER_THREADS = 32
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """Whose signature is believed: SSL_CERT_FILE or SSL_CERT_DIR where they are set, else what certifi brings. Takes a tenth of a second to read."""
+    return httpx.create_ssl_context()
 
 
 def _name(host: str) -> str | None:
@@ -119,11 +125,8 @@ class RemoteImages:
         self.config = config
         self._resolver = resolver or _system_resolver()
         self._connect = connect or httpcore.AnyIOBackend().connect_tcp
-
-    @functools.cached_property
-    def _tls(self) -> ssl.SSLContext:
-        # Reading the certificates takes a while; a replica that fetches nothing is spared it.
-        return httpx.create_ssl_context()
+        # Now and not at the first image, which has seconds only; a replica that fetches nothing is spared it.
+        self._tls = _certificates() if config.allow else None
 
     async def added(self, products: Sequence[Product | Problem], urls: Sequence[str | None]) -> list[Product | Problem]:
         """n products and the URLs of their images (None: without) -> the products with what was fetched, in order.
@@ -185,7 +188,7 @@ class RemoteImages:
             target = self._checked(url)
             backend = _CheckedAddresses(self._resolver, self._connect)
             async with (
-                httpcore.AsyncConnectionPool(ssl_context=self._tls if target.scheme == b"https" else None, network_backend=backend) as pool,
+                httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=backend) as pool,
                 pool.stream("GET", target, headers=_HEADERS, extensions={"timeout": {"connect": self.config.connect_timeout_s}}) as response,
             ):
                 headers = {name.lower(): value for name, value in response.headers}
@@ -199,15 +202,8 @@ class RemoteImages:
     def _checked(self, url: str) -> httpcore.URL:
         """The only way from a text to something that is asked."""
         match = _URL.fullmatch(url)
-        try:
-            parsed = httpx.URL(url) if match else None
-        except (httpx.InvalidURL, ValueError):
-            parsed = None
-        if match is None or parsed is None:
-            raise RemoteImageError(
-                "image_url_invalid",
-                "not a URL that is fetched; expected https://host/path, percent-encoded, without user name and backslashes",
-            )
+        if match is None:
+            raise _invalid()
         scheme = match["scheme"].lower()
         port = int(match["port"] or _DEFAULT_PORTS[scheme])
         name = _name(match["host"])
@@ -219,7 +215,11 @@ class RemoteImages:
                 "image_url_not_allowed",
                 f"{scheme} on port {port} is not asked; allowed are {', '.join(self.config.schemes)} on {', '.join(map(str, self.config.ports))}",
             )
-        return httpcore.URL(scheme=scheme, host=name, port=None if port == _DEFAULT_PORTS[scheme] else port, target=parsed.raw_path)
+        try:
+            target = httpx.URL(f"https://{name}{match['rest'] or ''}").raw_path
+        except (httpx.InvalidURL, ValueError) as error:
+            raise _invalid() from error
+        return httpcore.URL(scheme=scheme, host=name, port=None if port == _DEFAULT_PORTS[scheme] else port, target=target)
 
     async def _image(self, response: httpcore.Response, headers: dict[bytes, bytes], room: _Room) -> bytes:
         if response.status != 200:
@@ -251,6 +251,12 @@ class RemoteImages:
             "image_url_too_many_bytes",
             f"allowed are {self.config.max_bytes} bytes an image and {self.config.max_request_bytes} a request; use smaller versions of the images",
         )
+
+
+def _invalid() -> RemoteImageError:
+    return RemoteImageError(
+        "image_url_invalid", "not a URL that is fetched; expected https://host/path, percent-encoded, without user name and backslashes"
+    )
 
 
 def _joined(url: str, location: bytes) -> str:
