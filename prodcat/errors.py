@@ -5,6 +5,7 @@ ProdcatError
  +-- ContractError    a table does not have the columns its stage promises
  +-- TaxonomyError    a category tree that cannot be: empty names, two ids for one path, an unknown path
  +-- ImageError       bytes that are no usable image; `reason` is a short code, the same in tables and HTTP answers
+ |    +-- RemoteImageError  an image that may not be fetched from its URL, or did not come
  +-- FeedError        a feed, file or catalog folder that cannot be read at all (a bad row is no error: it is rejected into a table)
  +-- OverlayError     a file of reviewed labels that does not fit its catalog
  +-- EncoderError     weights that cannot be had, loaded or trusted
@@ -41,6 +42,10 @@ class ImageError(ProdcatError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+class RemoteImageError(ImageError):
+    """An image that may not be fetched from its URL, or did not come. Its `reason` is one of serving.remote_images.REASONS."""
 
 
 class FeedError(ProdcatError):

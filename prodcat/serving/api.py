@@ -16,6 +16,7 @@ from prodcat.serving.first_pass import Overloaded
 from prodcat.serving.identity import RequestIdentity
 from prodcat.serving.limits import BodyLimit, RequestLimits
 from prodcat.serving.models import Models
+from prodcat.serving.remote_images import RemoteImageConfig, RemoteImages
 from prodcat.serving.schema import (
     BatchRequest,
     BatchResponse,
@@ -54,13 +55,21 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def create_api(
-    models: Models, limits: RequestLimits, ready: Ready, *, follow: Callable[[], Awaitable[None]] | None = None, id_header: bool = True
+    models: Models,
+    limits: RequestLimits,
+    ready: Ready,
+    *,
+    follow: Callable[[], Awaitable[None]] | None = None,
+    id_header: bool = True,
+    images: RemoteImages | None = None,
 ) -> FastAPI:
     """
     Args:
         follow: runs as long as the API: takes up what is promoted.
         id_header: see RequestIdentity.
+        images: fetches images by URL. Default: they are off.
     """
+    remote = images or RemoteImages(RemoteImageConfig())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -86,7 +95,7 @@ def create_api(
     @api.post("/v1/classify", response_model=ClassifyResponse, responses=_ERRORS)
     async def classify(body: ClassifyRequest, request: Request) -> ClassifyResponse | Response:
         """The category of one product."""
-        product = to_product(body)
+        (product,) = await remote.added([to_product(body)], [body.image_url])
         if isinstance(product, Problem):
             return _respond(request, 422, product.error.reason, product.error.message)
         (result,) = await models.classify([product])
@@ -102,7 +111,7 @@ def create_api(
         if len(body.products) > limits.max_products:
             message = f"{len(body.products)} products, allowed are {limits.max_products} a request; send several requests"
             return _respond(request, 422, "too_many_products", message)
-        products = [to_product(each) for each in body.products]
+        products = await remote.added([to_product(each) for each in body.products], [each.image_url for each in body.products])
         results = iter(await models.classify([product for product in products if isinstance(product, Product)]))
         return BatchResponse(results=[product if isinstance(product, Problem) else to_response(next(results)) for product in products])
 

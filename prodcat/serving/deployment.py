@@ -31,6 +31,7 @@ from prodcat.prediction.preparing import Prepared
 from prodcat.serving.api import create_api
 from prodcat.serving.limits import RequestLimits
 from prodcat.serving.models import Model, Models, NotYet, follow
+from prodcat.serving.remote_images import RemoteImageConfig, RemoteImages
 from prodcat.serving.schema import model_info
 from prodcat.serving.stage_two import PRODUCTS_A_CALL, StageTwoClient, StageTwoError
 from prodcat.serving.store import MODELS, Entry, Promoted, open_entry, served
@@ -94,6 +95,7 @@ class ServeArgs(Config):
     text: TextArgs = TextArgs()
     multimodal: MultimodalArgs = MultimodalArgs()
     limits: RequestLimits = RequestLimits()
+    images_by_url: RemoteImageConfig = RemoteImageConfig()
 
 
 def products_in(calls: Sequence[tuple[Entry, Prepared]]) -> int:
@@ -110,7 +112,7 @@ class MultimodalStage:
         import torch
 
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._stages: OrderedDict[Entry, StageTwo] = OrderedDict()
+        self._stages: OrderedDict[Entry, "StageTwo"] = OrderedDict()
         self._loading = asyncio.Lock()
         promoted = served(Path(place))
         assert promoted is not None, f"{place} was there when the application was built"
@@ -171,7 +173,8 @@ class TextStage:
         self._models = Models(self._model(promoted.current))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return create_api(self._models, self._args.limits, self._missing, follow=self._follow, id_header=False)
+        images = RemoteImages(self._args.images_by_url)
+        return create_api(self._models, self._args.limits, self._missing, follow=self._follow, id_header=False, images=images)
 
     async def _follow(self) -> None:
         await follow(self._models, self._serves, lambda: served(self._place), self._loaded)
@@ -234,7 +237,7 @@ class TextStage:
         return None
 
 
-def infer_each(stage: StageTwo, calls: Sequence[Prepared]) -> list[np.ndarray]:
+def infer_each(stage: "StageTwo", calls: Sequence[Prepared]) -> list[np.ndarray]:
     """Logits of each call, computed together as far as the device's memory allows.
 
     Raises:

@@ -18,6 +18,7 @@ from prodcat.taxonomy import format_path
 TITLE_LENGTH = 2_000
 DESCRIPTION_LENGTH = 20_000
 NAME_LENGTH = 500
+URL_LENGTH = 2_000
 # What a product is called that came without a shop or an id; neither is read by a model.
 PLATFORM, PRODUCT_ID = "http", "request"
 
@@ -31,6 +32,7 @@ def _present(value: str | None) -> str | None:
 _Title = Annotated[str, StringConstraints(strip_whitespace=True, max_length=TITLE_LENGTH)]
 _Description = Annotated[str, StringConstraints(strip_whitespace=True, max_length=DESCRIPTION_LENGTH)]
 _Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=NAME_LENGTH)]
+_Url = Annotated[str, StringConstraints(strip_whitespace=True, max_length=URL_LENGTH)]
 
 _EXAMPLE_PRODUCT = {"title": "Men's leather running shoes, black", "brand": "Acme", "platform": "acme.example"}
 _EXAMPLE_ANSWER: dict[str, Any] = {
@@ -72,6 +74,9 @@ class ClassifyRequest(BaseModel):
     platform: Annotated[_Name | None, AfterValidator(_present)] = Field(None, description="shop the product comes from; not read by the models")
     product_id: Annotated[_Name | None, AfterValidator(_present)] = Field(None, description="the shop's own id; not read by the models")
     image: str | None = Field(None, description="the image file (JPEG, PNG, WebP, GIF, BMP, TIFF) in base64, with or without a data: URL prefix")
+    image_url: Annotated[_Url | None, AfterValidator(_present)] = Field(
+        None, description="instead of `image`: where the image file is, on a host that the server's images_by_url.allow names; off by default"
+    )
 
 
 class BatchRequest(BaseModel):
@@ -207,7 +212,9 @@ def problem(reason: str, message: str, request_id: str | None = None) -> Problem
 
 
 def to_product(request: ClassifyRequest) -> Product | Problem:
-    """The request as a product, or `image_not_base64`. What the bytes of the image hold is stage two's business."""
+    """The request as a product, still without the image behind `image_url`, or why it is none. What an image's bytes hold is stage two's business."""
+    if request.image is not None and request.image_url is not None:
+        return problem("image_given_twice", "image and image_url are both there; send one of them")
     image = None
     if request.image is not None:
         text = request.image
