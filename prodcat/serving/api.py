@@ -12,8 +12,10 @@ from starlette.exceptions import HTTPException
 
 from prodcat.contracts import Product
 from prodcat.prediction.cascade import Answer, Cascade, StageTwoOutput, Unreadable
+from prodcat.serving.authentication import require_keys
 from prodcat.serving.first_pass import FirstPassQueue
 from prodcat.serving.identity import RequestIdentity
+from prodcat.serving.keys import KeyRing
 from prodcat.serving.limits import BodyLimit, RequestLimits
 from prodcat.serving.schema import (
     BatchRequest,
@@ -52,13 +54,22 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def create_api(
-    cascade: Cascade, ask_stage_two: AskStageTwo, info: ModelInfo, limits: RequestLimits, ready: Ready, *, threads: int = 1, id_header: bool = True
+    cascade: Cascade,
+    ask_stage_two: AskStageTwo,
+    info: ModelInfo,
+    limits: RequestLimits,
+    ready: Ready,
+    *,
+    threads: int = 1,
+    id_header: bool = True,
+    keys: KeyRing | None = None,
 ) -> FastAPI:
     """
     Args:
         cascade: `first` runs in this process, `finish` too; its stage two is not used.
         threads: stage one's, see FirstPassQueue.
         id_header: see RequestIdentity.
+        keys: who may ask; None: everybody.
     """
     queue = FirstPassQueue(cascade.first, threads=threads)
 
@@ -82,6 +93,8 @@ def create_api(
     )
     # The layer added last is the outermost.
     api.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes)
+    if keys is not None:
+        require_keys(api, keys)
     api.add_middleware(RequestIdentity, header=id_header)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _refused)

@@ -27,6 +27,7 @@ from prodcat.errors import BundleError, ConfigError
 from prodcat.prediction.bundle import MANIFEST, STAGE_ONE, Bundle
 from prodcat.prediction.cascade import StageTwoOutput
 from prodcat.serving.api import create_api
+from prodcat.serving.keys import KeyRing, read_keys
 from prodcat.serving.limits import RequestLimits
 from prodcat.serving.schema import model_info
 
@@ -63,6 +64,7 @@ class ServeArgs(Config):
     """Arguments of the application: `args` of a file in serve_configs/."""
 
     bundle: str = Field("runs/demo/bundle", min_length=1, description="folder of the bundle; for a relative one see find_bundle")
+    keys: str | None = Field(None, min_length=1, description="key file of `prodcat key`, found as the bundle is; null: everybody may ask")
     text: TextArgs = TextArgs()
     multimodal: MultimodalArgs = MultimodalArgs()
     limits: RequestLimits = RequestLimits()
@@ -114,13 +116,14 @@ class TextStage:
         self._bundle = Bundle.open(bundle, only=(STAGE_ONE,))
         self._cascade = self._bundle.text_cascade()
         self._cascade.stage_one.read([str(WARM_UP.title)])
+        self._keys = KeyRing(Path(self._args.keys)) if self._args.keys else None
         self._multimodal = multimodal
         self._stage_two_answered = False
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         limits = self._args.limits
         info = model_info(self._bundle, limits.model_dump())
-        return create_api(self._cascade, self._ask, info, limits, self._missing, threads=self._args.text.threads, id_header=False)
+        return create_api(self._cascade, self._ask, info, limits, self._missing, threads=self._args.text.threads, id_header=False, keys=self._keys)
 
     async def _ask(self, products: list[Product]) -> StageTwoOutput:
         calls = [products[start : start + PRODUCTS_A_CALL] for start in range(0, len(products), PRODUCTS_A_CALL)]
@@ -161,7 +164,7 @@ def find_bundle(name: str) -> Path:
     Raises:
         BundleError: it is nowhere; looked for here as well as in the replicas, whose error stands in their logs only.
     """
-    starts = [Path.cwd()] if Path(name).is_absolute() else [*(Path(entry) for entry in sys.path), Path.cwd()]
+    starts = _starts(name)
     for start in starts:
         folder = (start / name).absolute()
         if (folder / MANIFEST).is_file():
@@ -173,13 +176,33 @@ def find_bundle(name: str) -> Path:
     )
 
 
+def find_keys(name: str) -> Path:
+    """The absolute path of a key file, found as a bundle is.
+
+    Raises:
+        ConfigError: it is nowhere, or does not fit; said here, for the replicas' own error stands in their logs only.
+    """
+    file = next((file for start in _starts(name) if (file := (start / name).absolute()).is_file()), None)
+    if file is None:
+        raise ConfigError(f"{name}: no key file here; make it with `prodcat key NAME --file {name}`, and give its whole path as `keys` in the args")
+    read_keys(file)
+    return file
+
+
+def _starts(name: str) -> list[Path]:
+    return [Path.cwd()] if Path(name).is_absolute() else [*(Path(entry) for entry in sys.path), Path.cwd()]
+
+
 def build_app(args: ServeArgs) -> serve.Application:
     """The application, for `serve run` and `serve deploy` (import_path prodcat.serving.deployment:build_app) and for `run_local`.
 
     Raises:
         BundleError: there is no bundle where `args.bundle` points to.
+        ConfigError: there is no key file where `args.keys` points to, or it does not fit.
     """
     bundle = find_bundle(args.bundle)
+    if args.keys is not None:
+        args = args.model_copy(update={"keys": str(find_keys(args.keys))})
     text, multimodal = args.text, args.multimodal
     stage_two = MultimodalStage.options(  # type: ignore[attr-defined]
         ray_actor_options={"num_cpus": multimodal.num_cpus, "num_gpus": multimodal.num_gpus},
