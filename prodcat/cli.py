@@ -269,6 +269,21 @@ def serve(
 
 
 @app.command()
+def key(
+    name: Annotated[str, typer.Argument(help="whom the key is for: letters, digits, '.', '_', '-'")],
+    file: Annotated[Path, typer.Option("--file", help="key file, named as `keys` in the args of the serve config; made if it is not there")],
+    rate: Annotated[float | None, typer.Option("--rate", help="requests a second that a text replica answers; default: as many as come")] = None,
+    burst: Annotated[int | None, typer.Option("--burst", help="requests at once after a pause; default: one second's worth")] = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="take the key back; servers notice within a second or so")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key for a caller of the served API and show it once, or take it back."""
+    from prodcat.serving.key_file import change_keys
+
+    _run(lambda _: change_keys(file, name, rate=rate, burst=burst, revoke=revoke), as_json)
+
+
+@app.command()
 def doctor(bundle: Annotated[Path | None, typer.Option(help="also check this bundle")] = None) -> None:
     """Check Ray, torch, GPU, encoders, ports and a bundle, and say what to do."""
     from prodcat.checkup import checks

@@ -89,7 +89,9 @@ def validate(kind: type[C], document: dict[str, Any], source: str) -> C:
                 known = ", ".join(sorted(_known_keys(kind, problem["loc"][:-1])))
                 lines.append(f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "") + (f" (known: {known})" if known else ""))
             else:
-                lines.append(f"key {key!r}: {problem['msg']}, found {problem['input']!r}")
+                # pydantic's own switch, for configs whose values are nobody's business.
+                found = "" if kind.model_config.get("hide_input_in_errors") else f", found {problem['input']!r}"
+                lines.append(f"key {key!r}: {problem['msg']}{found}")
         raise ConfigError(f"{source}: " + "; ".join(lines)) from error
 
 

@@ -12,8 +12,10 @@ from starlette.exceptions import HTTPException
 
 from prodcat.contracts import Product
 from prodcat.prediction.cascade import DEGRADED
+from prodcat.serving.authentication import require_keys
 from prodcat.serving.first_pass import Overloaded
 from prodcat.serving.identity import RequestIdentity
+from prodcat.serving.keys import KeyRing
 from prodcat.serving.limits import BodyLimit, RequestLimits
 from prodcat.serving.models import Models
 from prodcat.serving.remote_images import RemoteImageConfig, RemoteImages
@@ -62,12 +64,14 @@ def create_api(
     follow: Callable[[], Awaitable[None]] | None = None,
     id_header: bool = True,
     images: RemoteImages | None = None,
+    keys: KeyRing | None = None,
 ) -> FastAPI:
     """
     Args:
         follow: runs as long as the API: takes up what is promoted.
         id_header: see RequestIdentity.
         images: fetches images by URL. Default: they are off.
+        keys: who may ask; None: everybody.
     """
     remote = images or RemoteImages(RemoteImageConfig())
 
@@ -87,6 +91,8 @@ def create_api(
     )
     # The layer added last is the outermost.
     api.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes)
+    if keys is not None:
+        require_keys(api, keys)
     api.add_middleware(RequestIdentity, header=id_header)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _refused)

@@ -7,7 +7,6 @@ only when their annotation is a class, not a string.
 import asyncio
 import contextlib
 import socket
-import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -17,24 +16,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 from fastapi import FastAPI
-from pydantic import Field
 from ray import serve
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from prodcat.config import Config
 from prodcat.contracts import Product
 from prodcat.errors import BundleError, ConfigError
-from prodcat.prediction.bundle import MANIFEST, Bundle, for_text_stage
+from prodcat.prediction.bundle import Bundle, for_text_stage
 from prodcat.prediction.cascade import DEGRADED
 from prodcat.prediction.preparing import Prepared
 from prodcat.serving.api import create_api
-from prodcat.serving.limits import RequestLimits
+from prodcat.serving.arguments import MultimodalArgs, ServeArgs, TextArgs, find_bundle, find_keys, local_args
+from prodcat.serving.keys import KeyRing
 from prodcat.serving.models import Model, Models, NotYet, follow
-from prodcat.serving.remote_images import RemoteImageConfig, RemoteImages
+from prodcat.serving.remote_images import RemoteImages
 from prodcat.serving.schema import model_info
-from prodcat.serving.stage_two import PRODUCTS_A_CALL, StageTwoClient, StageTwoError
-from prodcat.serving.store import MODELS, Entry, Promoted, open_entry, served
+from prodcat.serving.stage_two import StageTwoClient, StageTwoError
+from prodcat.serving.store import Entry, Promoted, open_entry, served
 
 if TYPE_CHECKING:
     from prodcat.prediction.multimodal_stage import MultimodalStage as StageTwo
@@ -45,57 +43,6 @@ WARM_UP = Product(platform="prodcat", product_id="warm-up", title="warm-up")
 # How long stage two may take to load a bundle that was promoted, and how many it holds.
 LOADING_SECONDS = 120.0
 BUNDLES_HELD = 3
-
-
-class AutoscalingArgs(Config):
-    """When replicas are added and taken away, by requests under way (Ray Serve's autoscaling_config)."""
-
-    upscale_delay_s: float = Field(3.0, ge=0, description="how long there must be too many requests before replicas are added")
-    downscale_delay_s: float = Field(300.0, ge=0, description="how long there must be too few before one is taken away: starting it again costs more")
-    downscale_to_zero_delay_s: float = Field(900.0, ge=0, description="the same for the last one, where min_replicas is 0")
-
-
-class TextArgs(Config):
-    """The text stage: the HTTP ingress."""
-
-    threads: int = Field(1, ge=1, description="titles read at once in a replica; as many as its CPUs")
-    num_cpus: float = Field(1, gt=0, description="logical CPUs of a replica")
-    min_replicas: int = Field(1, ge=1, description="replicas without load")
-    max_replicas: int = Field(4, ge=1, description="replicas under load")
-    max_ongoing_requests: int = Field(64, ge=1, description="requests at once in a replica; each may take limits.max_body_bytes")
-    max_queued_requests: int = Field(256, ge=0, description="requests that may wait for a replica's turn; above it the answer is 503 at once")
-    image_threads: int = Field(1, ge=1, description="images decoded at once in a replica; each takes up to three bytes a pixel")
-    autoscaling: AutoscalingArgs = AutoscalingArgs()
-
-
-class MultimodalArgs(Config):
-    """The multimodal stage."""
-
-    num_gpus: float = Field(0, ge=0, description="logical GPUs of a replica; 0 places it on CPUs. Which device it uses is what torch really sees")
-    num_cpus: float = Field(1, ge=0, description="logical CPUs of a replica")
-    min_replicas: int = Field(1, ge=0, description="replicas without load; 0 gives the GPU back when nobody needs it, and the first who does waits")
-    max_replicas: int = Field(2, ge=1, description="replicas under load")
-    max_ongoing_requests: int = Field(32, ge=1, description="calls at once in a replica, each with at most 32 products")
-    max_queued_requests: int = Field(
-        128, ge=0, description="calls that may wait in a text replica; above it stage one answers alone, marked `degraded`"
-    )
-    autoscaling: AutoscalingArgs = AutoscalingArgs()
-    max_batch_size: int = Field(64, ge=PRODUCTS_A_CALL, description="products of several calls that are read together")
-    batch_wait_s: float = Field(0.005, ge=0, description="how long the first call waits for company, seconds")
-
-
-class ServeArgs(Config):
-    """Arguments of the application: `args` of a file in serve_configs/."""
-
-    bundle: str = Field(
-        "runs/demo/bundle",
-        min_length=1,
-        description="folder of a bundle, or of the store that `prodcat promote` writes; for a relative one see find_bundle",
-    )
-    text: TextArgs = TextArgs()
-    multimodal: MultimodalArgs = MultimodalArgs()
-    limits: RequestLimits = RequestLimits()
-    images_by_url: RemoteImageConfig = RemoteImageConfig()
 
 
 def products_in(calls: Sequence[tuple[Entry, Prepared]]) -> int:
@@ -112,7 +59,7 @@ class MultimodalStage:
         import torch
 
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._stages: OrderedDict[Entry, "StageTwo"] = OrderedDict()
+        self._stages: OrderedDict[Entry, StageTwo] = OrderedDict()
         self._loading = asyncio.Lock()
         promoted = served(Path(place))
         assert promoted is not None, f"{place} was there when the application was built"
@@ -173,8 +120,9 @@ class TextStage:
         self._models = Models(self._model(promoted.current))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
+        keys = KeyRing(Path(self._args.keys)) if self._args.keys else None
         images = RemoteImages(self._args.images_by_url)
-        return create_api(self._models, self._args.limits, self._missing, follow=self._follow, id_header=False, images=images)
+        return create_api(self._models, self._args.limits, self._missing, follow=self._follow, id_header=False, images=images, keys=keys)
 
     async def _follow(self) -> None:
         await follow(self._models, self._serves, lambda: served(self._place), self._loaded)
@@ -257,34 +205,16 @@ def infer_each(stage: "StageTwo", calls: Sequence[Prepared]) -> list[np.ndarray]
     return np.split(logits, np.cumsum([call.size for call in calls])[:-1])
 
 
-def find_bundle(name: str) -> Path:
-    """The absolute folder of a bundle or a store. A relative one is found as the code is: in the folders of sys.path, then in the working directory.
-
-    `serve run` hands its folder to the cluster as the first of sys.path. The working directory and the environment of builder and replicas are those
-    of `ray start`, wherever that was; so a variable set for `serve run` would never arrive, and there is none.
-
-    Raises:
-        BundleError: it is nowhere; looked for here as well as in the replicas, whose error stands in their logs only.
-    """
-    starts = [Path.cwd()] if Path(name).is_absolute() else [*(Path(entry) for entry in sys.path), Path.cwd()]
-    for start in starts:
-        folder = (start / name).absolute()
-        if (folder / MANIFEST).is_file() or (folder / MODELS).is_file():
-            return folder
-    places = name if Path(name).is_absolute() else f"{(starts[0] / name).absolute()} or {(starts[-1] / name).absolute()}"
-    raise BundleError(
-        f"{places}: no bundle and no store of promoted ones here (neither {MANIFEST} nor {MODELS}); make a bundle with `prodcat fit` or "
-        "`prodcat demo`, and name its folder, best with its whole path, as `bundle` in the args of the serve config"
-    )
-
-
 def build_app(args: ServeArgs) -> serve.Application:
     """The application, for `serve run` and `serve deploy` (import_path prodcat.serving.deployment:build_app) and for `run_local`.
 
     Raises:
         BundleError: there is no bundle where `args.bundle` points to.
+        ConfigError: there is no key file where `args.keys` points to, or it does not fit.
     """
     bundle = find_bundle(args.bundle)
+    if args.keys is not None:
+        args = args.model_copy(update={"keys": str(find_keys(args.keys))})
     text, multimodal = args.text, args.multimodal
     stage_two = MultimodalStage.options(  # type: ignore[attr-defined]
         ray_actor_options={"num_cpus": multimodal.num_cpus, "num_gpus": multimodal.num_gpus},
@@ -350,8 +280,3 @@ def _free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise ConfigError(f"port {port} on {host} is not free ({error.strerror}); choose another") from error
-
-
-def local_args() -> ServeArgs:
-    """One small replica a stage: fits a machine with two CPUs, beside other work."""
-    return ServeArgs(text=TextArgs(num_cpus=0.5, max_replicas=1), multimodal=MultimodalArgs(num_cpus=0.5, max_replicas=1))

@@ -23,7 +23,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from ray.serve.schema import ServeDeploySchema
 
-    from prodcat.serving.deployment import ServeArgs, build_app, local_args, run_local
+    from prodcat.serving.arguments import ServeArgs, find_keys, local_args
+    from prodcat.serving.deployment import build_app, run_local
 
 COLORS = ("red", "green", "blue", "black", None, None)
 
@@ -171,3 +172,20 @@ def test_a_relative_bundle_is_found_from_the_import_path(tiny_bundle: Bundle, mo
         build_app(ServeArgs(bundle=tiny_bundle.folder.name))
     monkeypatch.syspath_prepend(str(tiny_bundle.folder.parent))
     assert build_app(ServeArgs(bundle=tiny_bundle.folder.name)) is not None
+
+
+def test_a_key_file_that_is_missing_or_broken_is_named_before_anything_is_deployed(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    bundle, file = str(tiny_bundle.folder), tmp_path / "keys.yaml"
+    with pytest.raises(ConfigError, match=f"{file}: no key file here; make it with `prodcat key"):
+        build_app(ServeArgs(bundle=bundle, keys=str(file)))
+    file.write_text("keys:\n- name: shop\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"{file}: key 'keys.0.sha256': Field required"):
+        build_app(ServeArgs(bundle=bundle, keys=str(file)))
+
+
+def test_a_relative_key_file_reaches_the_replicas_with_its_whole_path(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "keys.yaml").write_text("keys: []\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert find_keys("keys.yaml") == tmp_path / "keys.yaml"
+    app = build_app(ServeArgs(bundle=str(tiny_bundle.folder), keys="keys.yaml"))
+    assert app._bound_deployment.init_args[1]["keys"] == str(tmp_path / "keys.yaml")
