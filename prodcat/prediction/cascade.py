@@ -155,12 +155,12 @@ class Cascade:
         texts = [product_text(p.title, p.description, p.brand, self.settings.text_fields) for p in products]
         readable = [row for row, text in enumerate(texts) if text is not None]
         answers: list[Answer | None] = [None] * len(products)
-        # With the gate shut there is no use in asking.
-        if readable and self.settings.gate.threshold < 1:
+        # With the gate shut for every platform there is no use in asking.
+        if readable and not self.settings.gate.is_shut:
             logits, _ = self.stage_one.read([text for text in texts if text is not None])
             reading = self.settings.calibration_one.read(logits, self.layout, self.settings.decoder)
             # The gate asks for the whole answer's confidence; back-off may shorten what passes it.
-            sure = np.flatnonzero(self.settings.gate.sure(reading.whole))
+            sure = np.flatnonzero(self.settings.gate.sure(reading.whole, [products[row].platform for row in readable]))
             for row, answer in zip(sure, self._answers([products[readable[row]] for row in sure], reading, sure, stage=1), strict=True):
                 answers[readable[row]] = answer
         unsure = tuple(row for row, answer in enumerate(answers) if answer is None)

@@ -150,6 +150,7 @@ def test_all_is_fitted_to_the_answers_the_cascade_gives(decoder: DecoderName, me
         StageLogits(two, np.ones(rows, dtype=bool)),
         targets,
         LAYOUT,
+        platforms=["shop"] * rows,
         text_fields=("title",),
         decoder=decoder,
         calibration=CalibrationConfig(method=method),
