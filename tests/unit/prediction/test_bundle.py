@@ -14,6 +14,7 @@ from prodcat.prediction.calibration import Calibration, Curve
 from prodcat.prediction.cascade import CascadeSettings
 from prodcat.prediction.conformal import Conformal
 from prodcat.prediction.gate import Gate, GateOutcome, GatePoint, GatePrices, PlatformGate
+from prodcat.serving.schema import model_info
 from prodcat.taxonomy import Taxonomy
 
 TREE = Taxonomy([("a", "b"), ("c",)])
@@ -138,3 +139,8 @@ def test_key_hash_is_the_same_everywhere() -> None:
 def test_settings_fitted_to_another_tree_are_refused(tmp_path: Path, broken: dict, said: str) -> None:
     with pytest.raises(BundleError, match=re.escape(said)):
         write_bundle(tmp_path / "bundle", tree=TREE, settings=SETTINGS.model_copy(update=broken), encoders={}, seen=[], training={}, fill=fill)
+
+
+def test_the_model_names_each_platforms_gate(bundle: Bundle) -> None:
+    info = model_info(bundle, {})
+    assert (info.gate, info.gate_by_platform) == (1 / 3, {"yes": 2 / 3})
