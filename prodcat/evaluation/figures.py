@@ -49,15 +49,16 @@ def gate_curve(threshold: float, curve: list[dict[str, Any]], by_platform: dict[
         axes.set_zorder(costs.get_zorder() + 1)
         axes.patch.set_visible(False)
         axes.plot(shares, [100 * point["f1"] for point in points], color=ACCENT, linewidth=1.8, marker="o" if len(points) <= 40 else "", markersize=3)
-        marks = [(chosen, f"gate {threshold:.4f}", "o", -24)]
+        # The curve rises and flattens: there is room below to the right of it, and above to the left.
+        marks = [(chosen, f"gate {threshold:.4f}", "o", (8, -22), "left")]
         if by_platform is not None:
-            marks.append((by_platform, "by platform", "D", 14))
-        for point, name, marker, above in marks:
+            marks.append((by_platform, "by platform", "D", (-4, 12), "right"))
+        for point, name, marker, beside, side in marks:
             at = 100 * point["stage_two_share"], 100 * point["f1"]
             axes.plot([at[0]], [at[1]], marker=marker, markersize=9 if marker == "o" else 7, color=ACCENT, markeredgecolor=PAPER)
             place = (at[0] - shares[0]) / (shares[-1] - shares[0] or 1.0)
-            side = "left" if place < 0.15 else "right" if place > 0.85 else "center"
-            axes.annotate(name, at, xytext=(0, above), textcoords="offset points", ha=side)
+            side = "left" if place < 0.25 else "right" if place > 0.65 else side
+            axes.annotate(name, at, xytext=beside, textcoords="offset points", ha=side)
         axes.margins(y=0.25)
         axes.set_xlabel("answered by stage two, % of validation products")
         axes.set_ylabel("hierarchical F1, %")
