@@ -4,7 +4,7 @@ All of it is fitted in this order, each on top of the former, and in the way the
 and sets on the answer of whichever stage the gate leaves a product to.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from prodcat.prediction.backoff import BackoffConfig, choose_backoff
 from prodcat.prediction.calibration import Calibration, CalibrationConfig, Reading, fit_calibration, whole_labels
 from prodcat.prediction.cascade import CascadeSettings
 from prodcat.prediction.conformal import ConformalConfig, choose_conformal
-from prodcat.prediction.gate import Answered, GateConfig, choose_gate
+from prodcat.prediction.gate import Answered, Gate, GateConfig, choose_gate
 from prodcat.taxonomy import HeadLayout
 
 
@@ -37,11 +37,12 @@ class StageLogits:
 
 @dataclass(frozen=True)
 class StagesOnMasked:
-    """What both stages say of validation products under titles without category words, and their label columns [n, D]."""
+    """What both stages say of validation products under titles without category words, their label columns [n, D] and platforms [n]."""
 
     one: StageLogits
     two: StageLogits
     targets: np.ndarray
+    platforms: Sequence[str]
 
 
 def check_enough(products: int, backoff: BackoffConfig, conformal: ConformalConfig) -> None:
@@ -63,6 +64,7 @@ def calibrate(
     targets: np.ndarray,
     layout: HeadLayout,
     *,
+    platforms: Sequence[str],
     text_fields: tuple[TextFields, ...],
     decoder: DecoderName = "greedy",
     calibration: CalibrationConfig | None = None,
@@ -75,10 +77,14 @@ def calibrate(
     """
     Args:
         targets: int [n, D] columns (HeadLayout.end_targets), -1 where unlabelled; every product labelled at level 1.
+        platforms: n names, as the cascade will see them in Product.platform.
         masked: heard by the gate alone: calibration is for titles as they are.
 
     Returns:
         the settings, and `calibration_figures` of both stages, for the bundle's manifest.
+
+    Raises:
+        TrainingError: gate.max_cost does not pay for what must go to stage two.
     """
     calibration, backoff, conformal = calibration or CalibrationConfig(), backoff or BackoffConfig(), conformal or ConformalConfig()
     tree = layout.tree
@@ -92,19 +98,16 @@ def calibrate(
     reading_one, reading_two = (fit.read(stage.logits, layout, decoder) for fit, stage in zip(fitted, (one, two), strict=True))
     labels = layout.nodes[_deepest(targets)]
     confidence = np.where(one.readable, reading_one.whole, -np.inf)
-    some = two.readable
-    answered = Answered(confidence[some], reading_one.nodes[some], reading_two.nodes[some], labels[some])
+    some, names = two.readable, np.array(platforms)
+    answered = Answered(confidence[some], reading_one.nodes[some], reading_two.nodes[some], labels[some], names[some])
     answered_masked = None
     if masked is not None:
         again_one, again_two = (fit.read(stage.logits, layout, decoder) for fit, stage in zip(fitted, (masked.one, masked.two), strict=True))
         sure = np.where(masked.one.readable, again_one.whole, -np.inf)
-        answered_masked = Answered(sure, again_one.nodes, again_two.nodes, layout.nodes[_deepest(masked.targets)])
+        answered_masked = Answered(sure, again_one.nodes, again_two.nodes, layout.nodes[_deepest(masked.targets)], np.array(masked.platforms))
     chosen = choose_gate(answered, layout, gate or GateConfig(), answered_masked)
-    point = min(chosen.curve, key=lambda point: abs(point.threshold - chosen.threshold), default=None)
-    if point is not None:
-        on_progress(
-            f"gate: {chosen.threshold:.4f} on validation: hierarchical F1 {point.hierarchical_f1:.4f}, to stage two {point.stage_two_share:.1%}"
-        )
+    if chosen.outcome is not None:
+        on_progress(_said_of_gate(chosen))
     settings = CascadeSettings(
         text_fields=text_fields,
         decoder=decoder,
@@ -115,7 +118,7 @@ def calibrate(
     )
     # Only a label that ends can say whether a whole answer is right.
     rows = np.flatnonzero((one.readable | two.readable) & whole_labels(targets, layout))
-    by_one = chosen.sure(confidence[rows])
+    by_one = chosen.sure(confidence[rows], names[rows])
     if backoff.precision is not None:
         along = np.where(by_one[:, None], reading_one.along[rows], reading_two.along[rows])
         nodes = np.where(by_one, reading_one.nodes[rows], reading_two.nodes[rows])
@@ -174,6 +177,16 @@ def _right(nodes: np.ndarray, labels: np.ndarray, layout: HeadLayout) -> np.ndar
     """bool [n, D]: the category answered on each level is the label's."""
     answered, true = layout.tree.path_indices[nodes], layout.tree.path_indices[labels]
     return np.asarray((answered == true) & (answered >= 0))
+
+
+def _said_of_gate(gate: Gate) -> str:
+    own = [platform.threshold for platform in gate.platforms.values()]
+    by_platform = f", {len(own):,} platforms with their own, {min(own):.4f} to {max(own):.4f}," if own else ""
+    assert gate.outcome is not None
+    return (
+        f"gate: {gate.threshold:.4f}{by_platform} on validation: hierarchical F1 {gate.outcome.hierarchical_f1:.4f}, "
+        f"to stage two {gate.outcome.stage_two_share:.1%}, cost of 1,000 products {gate.outcome.cost:.4g}"
+    )
 
 
 def _said(figures: dict[str, dict[str, float | None]]) -> str:

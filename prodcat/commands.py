@@ -236,6 +236,7 @@ def run_explain(
     title: str | None,
     description: str | None,
     brand: str | None,
+    platform: str | None,
     image: Path | None,
     catalog: Path | None,
     features: Path | None,
@@ -244,7 +245,7 @@ def run_explain(
 ) -> dict[str, Any]:
     """Why one product is answered as it is. Needs no cluster."""
     data = image_bytes(image) if image is not None else None
-    product = Product("explain", "product", title=title, description=description, brand=brand, image=data)
+    product = Product(platform or "explain", "product", title=title, description=description, brand=brand, image=data)
     found = explain_product(Bundle.open(bundle), product, catalog=catalog, features=features, neighbours=neighbours, on_progress=say)
     return found.as_json()
 

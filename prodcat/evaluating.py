@@ -35,7 +35,7 @@ from prodcat.masking import CategoryMask
 from prodcat.overlay import Overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import Classified, ClassifyConfig, View, classify
-from prodcat.prediction.gate import Gate
+from prodcat.prediction.gate import Gate, GateOutcome, GatePoint
 
 Progress = Callable[[str], None]
 NO_OVERLAY = Overlay()
@@ -146,6 +146,7 @@ def evaluate(
     )
     # What the confidences were before calibration is known of the validation products alone.
     metrics["reliability"]["on_validation"] = bundle.manifest.training.get("calibration")
+    metrics["cascade"]["cost"] = bundle.settings.gate.prices.cost(metrics["cascade"]["stage_two_share"])
     metrics["unlabelled"] = int(pc.sum(pc.and_(pa.array(unseen), pc.invert(labelled))).as_py() or 0)
     metrics["unreadable"] = unreadable
     metrics["left_out"] = {"seen": int((~unseen).sum()) - related, "near_duplicates_of_seen": related}
@@ -158,13 +159,36 @@ def evaluate(
 
 
 def _gate(gate: Gate) -> dict[str, Any]:
-    """What the report says of the gate; `masked`: what it holds under titles without category words, None where it was not chosen on them."""
-    curve = [{"threshold": p.threshold, "stage_two_share": p.stage_two_share, "f1": p.hierarchical_f1} for p in gate.curve]
+    """What the report says of the gate (compose.evaluate's `gate`)."""
     masked = None
-    if gate.masked_curve:
-        here = min(gate.masked_curve, key=lambda point: abs(point.threshold - gate.threshold))
+    if (here := gate.chosen_masked) is not None:
         masked = {"f1": here.hierarchical_f1, "stage_two_share": here.stage_two_share, "stage_two_f1": gate.masked_curve[-1].hierarchical_f1}
-    return {"threshold": gate.threshold, "validation_products": gate.validation_products, "curve": curve, "masked": masked}
+    return {
+        "threshold": gate.threshold,
+        "chosen": None if gate.chosen is None else _outcome(gate.chosen),
+        "validation_products": gate.validation_products,
+        "curve": [_point(point) for point in gate.curve],
+        "masked": masked,
+        "prices": gate.prices.model_dump(),
+        "outcome": None if gate.outcome is None else _outcome(gate.outcome),
+        "platforms": {
+            name: {
+                "validation_products": own.validation_products,
+                "threshold": own.threshold,
+                "chosen": None if own.chosen is None else _outcome(own.chosen),
+                "curve": [_point(point) for point in own.curve],
+            }
+            for name, own in gate.platforms.items()
+        },
+    }
+
+
+def _point(point: GatePoint) -> dict[str, float]:
+    return {"threshold": point.threshold, **_outcome(point)}
+
+
+def _outcome(outcome: GateOutcome) -> dict[str, float]:
+    return {"stage_two_share": outcome.stage_two_share, "f1": outcome.hierarchical_f1, "cost": outcome.cost}
 
 
 def _seed_answers(

@@ -376,11 +376,13 @@ def _cascade(
     masked = None
     if prepared.masked is not None and len(prepared.masked[0]["validation"]):
         parts, sources = prepared.masked
-        masked = StagesOnMasked(*both(parts["validation"], sources), layout.end_targets(parts["validation"].targets))
+        shown = parts["validation"]
+        masked = StagesOnMasked(*both(shown, sources), layout.end_targets(shown.targets), shown.platforms)
     return calibrate(
         *both(validation, prepared.vectors),
         layout.end_targets(validation.targets),
         layout,
+        platforms=validation.platforms,
         text_fields=config.stage_one_encoder.fields,
         decoder=config.hierarchy.decoder,
         calibration=config.calibration,

@@ -37,6 +37,11 @@ class Labelled:
         depth = (self.targets >= 0).sum(axis=1)
         return np.asarray(self.targets[np.arange(len(self)), depth - 1])
 
+    @property
+    def platforms(self) -> list[str]:
+        """n names: a key is platform/product_id, and no platform's name holds a slash."""
+        return [key.partition("/")[0] for key in self.keys]
+
 
 def labelled(catalog: Catalog, tree: Taxonomy, fields: Sequence[TextFields], overlay: Overlay) -> dict[str, Labelled]:
     """Labelled products by split, in the catalog's order, with reviewed labels laid over the catalog's."""

@@ -38,8 +38,10 @@ def evaluate(
         predictions: contracts.PREDICTIONS; one for each product of `truth`, others are left aside.
         truth: answers.TRUTH.
         tree: the bundle's tree, or its layout where answers may end at inner categories.
-        gate: {"threshold": float, "curve": [{"threshold", "stage_two_share", "f1"}, ...]} as chosen on validation products, and under "masked" what
-            it holds there of titles without category words, if that was asked; None without one.
+        gate: passed on as cascade.gate; None without one. As chosen on validation products: {"threshold", "validation_products", "curve":
+            [{"threshold", "stage_two_share", "f1", "cost"}, ...], "chosen": {"stage_two_share", "f1", "cost"} at that threshold, "outcome": the same
+            with every product under its platform's, "platforms": {name: {"threshold", "validation_products", "curve", "chosen"}}, "prices",
+            "masked": what it holds of titles without category words, None if that was not asked}. Costs are of 1,000 products.
         baseline: what baseline.baseline_scores returned, or {"absent": reason}; None if none was asked for.
         probes: probe name -> PREDICTIONS made under that probe, one for each product that has the input the probe needs. "title+image" is
             `predictions` itself unless given.
@@ -51,8 +53,7 @@ def evaluate(
     Returns:
         products (scored), unlabelled, outside_tree (labels that are no category of the bundle's tree, scored all the same), bundle, seed,
         classes and tree_classes per level, hierarchical, levels, by_platform (metrics.score), valid_paths, cascade, by_language,
-        language_unknown, baseline, masked_baseline, probes, gate, confusions, reliability. Only what JSON can hold; None where there is
-        nothing to say.
+        language_unknown, baseline, masked_baseline, probes, confusions, reliability. Only what JSON can hold; None where there is nothing to say.
 
     Raises:
         ContractError: wrong columns, no product, no labelled product, a product without prediction, a key twice, predictions of two bundles,
@@ -76,13 +77,12 @@ def evaluate(
         "classes": {level: entry["classes"] for level, entry in figures["levels"].items()},
         "tree_classes": {str(level + 1): nodes.stop - nodes.start for level, nodes in enumerate(own.level_slices)},
         "valid_paths": float((answers.pred >= 0).mean()),
-        "cascade": _cascade(answers, labels),
+        "cascade": {**_cascade(answers, labels), "gate": gate},
         "by_language": score_by(labels.languages[named], answers.pred[named], labels.target[named], labels.groups[named], labels.layout, seed),
         "language_unknown": int((~named).sum()),
         "baseline": _beside_baseline(figures["hierarchical"], baseline),
         "masked_baseline": _beside_baseline(scored.get(MASKED_TITLE, {}).get("hierarchical"), masked_baseline),
         "probes": scored,
-        "gate": gate,
         "confusions": sibling_confusions(answers.pred, labels.target, labels.layout, CONFUSIONS),
         "reliability": reliability(answers, labels) if reliability is not None else None,
     }

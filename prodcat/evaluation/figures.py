@@ -25,28 +25,40 @@ _STYLE: Any = {
 }
 
 
-def gate_curve(threshold: float, curve: list[dict[str, Any]]) -> str:
-    """F1 of the whole cascade against the share that goes to stage two, one point a threshold; the chosen one is marked.
+def gate_curve(threshold: float, curve: list[dict[str, Any]], by_platform: dict[str, Any] | None = None) -> str:
+    """F1 of the whole cascade, and its cost, against the share that goes to stage two, one point a threshold; the chosen one is marked.
 
     Args:
         threshold: the chosen gate.
-        curve: points {"threshold", "stage_two_share" (0 to 1), "f1" (0 to 1)}, at least one.
+        curve: points {"threshold", "stage_two_share" (0 to 1), "f1" (0 to 1), "cost" (of 1,000 products)}, at least one.
+        by_platform: such a point, without threshold, of all products under the thresholds of their platforms; None where there are none.
     """
     points = sorted(curve, key=lambda point: point["stage_two_share"])
     chosen = min(points, key=lambda point: abs(point["threshold"] - threshold))
     with matplotlib.rc_context(_STYLE):
         figure, axes = _axes(4.4, 3.0)
-        shares, f1 = [100 * point["stage_two_share"] for point in points], [100 * point["f1"] for point in points]
-        axes.plot(shares, f1, color=ACCENT, linewidth=1.8, marker="o" if len(points) <= 40 else "", markersize=3)
-        axes.plot([100 * chosen["stage_two_share"]], [100 * chosen["f1"]], marker="o", markersize=9, color=ACCENT, markeredgecolor=PAPER)
-        place = (chosen["stage_two_share"] - points[0]["stage_two_share"]) / (points[-1]["stage_two_share"] - points[0]["stage_two_share"] or 1.0)
-        axes.annotate(
-            f"gate {threshold:.4f}",
-            (100 * chosen["stage_two_share"], 100 * chosen["f1"]),
-            xytext=(0, -24),
-            textcoords="offset points",
-            ha="left" if place < 0.15 else "right" if place > 0.85 else "center",
-        )
+        shares = [100 * point["stage_two_share"] for point in points]
+        costs = axes.twinx()
+        costs.plot(shares, [point["cost"] for point in points], color=MUTED, linewidth=1.2, linestyle="--")
+        costs.plot([100 * chosen["stage_two_share"]], [chosen["cost"]], marker="o", markersize=6, color=MUTED, markeredgecolor=PAPER)
+        costs.set_ylim(0, 1.1 * max(point["cost"] for point in points) or 1.0)
+        costs.set_ylabel("cost of 1,000 products (dashed)")
+        costs.spines["right"].set_visible(True)
+        costs.ticklabel_format(useOffset=False, axis="y")
+        # F1 over cost, whose axes would else be drawn on top.
+        axes.set_zorder(costs.get_zorder() + 1)
+        axes.patch.set_visible(False)
+        axes.plot(shares, [100 * point["f1"] for point in points], color=ACCENT, linewidth=1.8, marker="o" if len(points) <= 40 else "", markersize=3)
+        # The curve rises and flattens: there is room below to the right of it, and above to the left.
+        marks = [(chosen, f"gate {threshold:.4f}", "o", (8, -22), "left")]
+        if by_platform is not None:
+            marks.append((by_platform, "by platform", "D", (-4, 12), "right"))
+        for point, name, marker, beside, side in marks:
+            at = 100 * point["stage_two_share"], 100 * point["f1"]
+            axes.plot([at[0]], [at[1]], marker=marker, markersize=9 if marker == "o" else 7, color=ACCENT, markeredgecolor=PAPER)
+            place = (at[0] - shares[0]) / (shares[-1] - shares[0] or 1.0)
+            side = "left" if place < 0.25 else "right" if place > 0.65 else side
+            axes.annotate(name, at, xytext=beside, textcoords="offset points", ha=side)
         axes.margins(y=0.25)
         axes.set_xlabel("answered by stage two, % of validation products")
         axes.set_ylabel("hierarchical F1, %")

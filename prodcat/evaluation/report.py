@@ -31,7 +31,7 @@ def write_report(metrics: dict[str, Any], out: Path, *, errors: Sequence[ErrorEx
 
     Args:
         metrics: from compose.evaluate; a caller that set products aside before may add `left_out` {seen, near_duplicates_of_seen}, `unreadable`,
-            `small_leaves` {min_products, leaves, products} and `labels` {changed, dropped, test}, which the page then names.
+            `small_leaves` {min_products, leaves, products}, `labels` {changed, dropped, test} and `cascade.cost`, which the page then names.
         out: the folder.
         errors: for the gallery, worst first (mistakes.worst_errors, with titles and images added); the first 24 are shown.
         title: the page's heading.
@@ -51,8 +51,9 @@ def render(metrics: dict[str, Any], *, errors: Sequence[ErrorExample], title: st
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["percent"] = lambda value: "\N{EN DASH}" if value is None else f"{100 * value:.2f}"
     environment.filters["count"] = lambda value: f"{value:,}"
+    environment.filters["cost"] = lambda value: f"{value:.4g}"
     template = environment.from_string(resources.files("prodcat.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
-    gate, reliability = metrics["gate"], metrics["reliability"]
+    gate, reliability = metrics["cascade"]["gate"], metrics["reliability"]
     risks = reliability["risk_coverage"]["curve"] if reliability else []
     return template.render(
         m=metrics,
@@ -60,11 +61,17 @@ def render(metrics: dict[str, Any], *, errors: Sequence[ErrorExample], title: st
         inputs=_inputs(metrics),
         probe_names=NAMES,
         intervals=_data_uri("image/svg+xml", f1_intervals(_interval_rows(metrics)).encode()),
-        gate_plot=_data_uri("image/svg+xml", gate_curve(gate["threshold"], gate["curve"]).encode()) if gate and gate["curve"] else None,
+        gate=gate,
+        gate_plot=_data_uri("image/svg+xml", _gate_plot(gate).encode()) if gate and gate["curve"] else None,
         confidences=[*reliability["levels"].items(), ("Whole answers", reliability["answers"])] if reliability else [],
         risk_plot=_data_uri("image/svg+xml", risk_curve(risks).encode()) if len(risks) > 1 else None,
         gallery=[_card(example) for example in errors[:GALLERY]],
     )
+
+
+def _gate_plot(gate: dict[str, Any]) -> str:
+    # Under one threshold the outcome is the chosen point itself.
+    return gate_curve(gate["threshold"], gate["curve"], gate["outcome"] if gate["platforms"] else None)
 
 
 def _inputs(metrics: dict[str, Any]) -> list[dict[str, Any]]:

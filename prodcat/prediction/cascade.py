@@ -195,7 +195,7 @@ class Cascade:
             logits, vectors = self.stage_one.read([text for text in texts if text is not None])
             reading = self.settings.calibration_one.read(logits, self.layout, self.settings.decoder)
             # The gate asks for the whole answer's confidence; back-off may shorten what passes it.
-            sure = self.settings.gate.sure(reading.whole)
+            sure = self.settings.gate.sure(reading.whole, [products[row].platform for row in readable])
             answers = iter(self._answers([products[readable[row]] for row in np.flatnonzero(sure)], reading, np.flatnonzero(sure), stage=1))
             for row, place in enumerate(readable):
                 results[place] = next(answers) if sure[row] else Unsure(logits[row], vectors[row])

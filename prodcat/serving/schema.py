@@ -71,7 +71,9 @@ class ClassifyRequest(BaseModel):
         None, description="longer text; read if the bundle was trained to, or if there is no title"
     )
     brand: Annotated[_Name | None, AfterValidator(_present)] = Field(None, description="the brand")
-    platform: Annotated[_Name | None, AfterValidator(_present)] = Field(None, description="shop the product comes from; not read by the models")
+    platform: Annotated[_Name | None, AfterValidator(_present)] = Field(
+        None, description="shop the product comes from; not read by the models, but a shop in gate_by_platform of /v1/model has a gate of its own"
+    )
     product_id: Annotated[_Name | None, AfterValidator(_present)] = Field(None, description="the shop's own id; not read by the models")
     image: str | None = Field(None, description="the image file (JPEG, PNG, WebP, GIF, BMP, TIFF) in base64, with or without a data: URL prefix")
     image_url: Annotated[_Url | None, AfterValidator(_present)] = Field(
@@ -179,6 +181,7 @@ class ModelInfo(BaseModel):
     leaves: int
     levels: int
     gate: float = Field(description="stage one answers when its confidence is above this; 1.0 sends everything to stage two")
+    gate_by_platform: dict[str, float] = Field({}, description="the same for products of these platforms, in place of `gate`")
     decoder: str = Field(description="how a path is picked: greedy, joint or flat")
     precision: float | None = Field(description="wanted precision, which answers stop at a parent for; null: they go down to the leaf")
     coverage: float | None = Field(description="probability with which `candidates` holds the right category; null: answers have none")
@@ -198,6 +201,7 @@ def model_info(bundle: Bundle, limits: dict[str, float]) -> ModelInfo:
         leaves=int(tree.is_leaf.sum()),
         levels=tree.depth,
         gate=settings.gate.threshold,
+        gate_by_platform={name: own.threshold for name, own in settings.gate.platforms.items()},
         decoder=settings.decoder,
         precision=settings.backoff.precision if settings.backoff else None,
         coverage=settings.conformal.coverage if settings.conformal else None,

@@ -177,9 +177,14 @@ def test_a_changed_setting_makes_only_what_depends_on_it(demo_run: Path, demo_fe
     lines: list[str] = []
     # In a copy: other tests use the run as it is.
     shutil.copytree(demo_run, tmp_path / "run")
-    fit([str(demo_feeds)], tmp_path / "run", load(FitConfig, "offline", (*tiny_settings, "gate.tolerance=0.2")), on_progress=lines.append)
+    changed = (*tiny_settings, "gate.tolerance=0.2", "gate.per_platform=true", "gate.min_platform_products=1")
+    bundle = fit([str(demo_feeds)], tmp_path / "run", load(FitConfig, "offline", changed), on_progress=lines.append)
     assert "stage two: done before" in lines
     assert "bundle ..." in lines
+    products = Catalog.open(demo_run / "catalog").products(["platform"])["platform"].to_pylist()
+    gate = bundle.settings.gate
+    assert set(products) >= set(gate.platforms) != set()
+    assert sum(own.validation_products for own in gate.platforms.values()) == gate.validation_products
 
 
 def test_a_catalog_without_labels_is_refused(ray_cluster: None, tmp_path: Path, tiny_settings: tuple[str, ...]) -> None:

@@ -37,6 +37,7 @@ def test_a_product_that_names_its_category_is_written_without_it(tmp_path: Path)
     part = everything(given)
     file = tmp_path / "masked" / "products.parquet"
     masked = write_masked(given, {"train": part}, CategoryMask(given.taxonomy), ("title",), file)["train"]
+    assert dict(zip(part.keys, part.platforms, strict=True)) == dict(zip(*given.products(["key", "platform"]).to_pydict().values(), strict=True))
     keys = {key.partition("/")[2]: key for key in part.keys}
     # One title names nothing, of one nothing is left; where the description alone names it, the text is read without it by those who read it.
     assert dict(zip(masked.keys, masked.texts, strict=True)) == {keys["named"]: "Acme blue", keys["described"]: "Acme"}

@@ -47,6 +47,7 @@ def test_cascade_counts_labelled_products_by_stage(metrics):
         "stage_two_share": 0.25,
         "stage_one": {"products": 3, "f1": 1.0},
         "stage_two": {"products": 1, "f1": pytest.approx(2 / 3)},
+        "gate": None,
     }
 
 
@@ -202,8 +203,10 @@ def test_the_baseline_stands_beside_with_the_ratio_of_errors(tree, predictions, 
 
 
 def test_the_gate_is_passed_on(tree, predictions, truth):
-    gate = {"threshold": 0.9, "curve": [{"threshold": 0.9, "stage_two_share": 0.2, "f1": 0.99}]}
-    assert run(predictions(tree, ANSWERS), truth(LABELS), tree, gate=gate)["gate"] == gate
+    gate = {"threshold": 0.9, "curve": [{"threshold": 0.9, "stage_two_share": 0.2, "f1": 0.99, "cost": 0.012}]}
+    cascade = run(predictions(tree, ANSWERS), truth(LABELS), tree, gate=gate)["cascade"]
+    assert cascade["gate"] == gate
+    assert {"stage_two_share", "stage_one", "stage_two"} < cascade.keys()
 
 
 def test_a_product_without_prediction_is_named(tree, predictions, truth):

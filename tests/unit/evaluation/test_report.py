@@ -15,7 +15,18 @@ from prodcat.evaluation.mistakes import ErrorExample
 from prodcat.evaluation.report import render, write_report
 
 HOSTILE = '<script>alert(1)</script>"><img src=http://evil.example/x onerror=alert(1)>'
-GATE = {"threshold": 0.9, "curve": [{"threshold": t, "stage_two_share": t / 2, "f1": 0.9 + t / 20} for t in (0.0, 0.5, 0.9, 1.0)]}
+CURVE = [{"threshold": t, "stage_two_share": t / 2, "f1": 0.9 + t / 20, "cost": 0.002 + 0.05 * t / 2} for t in (0.0, 0.5, 0.9, 1.0)]
+OUTCOME = {"stage_two_share": 0.45, "f1": 0.945, "cost": 0.0245}
+GATE = {
+    "threshold": 0.9,
+    "curve": CURVE,
+    "chosen": OUTCOME,
+    "outcome": OUTCOME,
+    "validation_products": 1500,
+    "platforms": {},
+    "prices": {"stage_one": 0.002, "stage_two": 0.05},
+    "masked": None,
+}
 PART = {"f1": 0.8, "precision": 0.8, "recall": 0.8, "f1_ci": [0.7, 0.9]}
 BASELINE = {"name": "SVM", "products": 3, "unlabelled": 0, "hierarchical": PART, "levels": {"1": {"classes": 3, "accuracy": 0.5, "macro_f1": 0.25}}}
 
@@ -121,7 +132,12 @@ def _hostile_metrics(text: str) -> dict:
         "classes": {"1": 1},
         "tree_classes": {"1": 1},
         "valid_paths": 1.0,
-        "cascade": {"stage_two_share": 0.0, "stage_one": {"products": 1, "f1": 0.8}, "stage_two": {"products": 0, "f1": None}},
+        "cascade": {
+            "stage_two_share": 0.0,
+            "stage_one": {"products": 1, "f1": 0.8},
+            "stage_two": {"products": 0, "f1": None},
+            "gate": {**GATE, "platforms": {text: {"threshold": 0.5, "validation_products": 300, "chosen": OUTCOME, "curve": CURVE}}},
+        },
         "by_platform": {text: part},
         "by_language": {text: part},
         "language_unknown": 0,
@@ -129,7 +145,6 @@ def _hostile_metrics(text: str) -> dict:
         "masked_baseline": {"absent": text},
         "reliability": {**RELIABILITY, "levels": {text: RELIABILITY["answers"]}},
         "probes": {"title+image": {**part, **rest, "left_out": 0}, "image": {**part, **rest, "hierarchical": None, "levels": {}, "left_out": 1}},
-        "gate": None,
         "confusions": [{"parent": text, "truth": text, "predicted": text, "level": 1, "products": 1, "of": 1}],
     }
 
@@ -208,10 +223,39 @@ def test_the_page_is_the_same_for_the_same_metrics(metrics, page):
     assert render(metrics, errors=[], title="t") == page
 
 
+def with_gate(metrics: dict, cost: dict | None = None, **changes) -> dict:
+    return {**metrics, "cascade": {**metrics["cascade"], **(cost or {}), "gate": {**GATE, **changes}}}
+
+
+def rows_of(page: str) -> list[str]:
+    """The table rows of a page as text."""
+    return [" ".join(Page(row).text.split()) for row in re.findall(r"<tr>.*?</tr>", page, flags=re.DOTALL)]
+
+
+def test_the_report_shows_what_each_gate_costs(metrics):
+    page = render(metrics, errors=[], title="t")
+    assert "All, under one threshold 1,500 0.9000 45.00 94.50 0.0245" in rows_of(page)
+    assert "each under its own" not in page
+    assert "The products scored above cost" not in page
+    shops = {"a": {"threshold": 0.25, "validation_products": 700, "chosen": {"stage_two_share": 0.1, "f1": 0.98, "cost": 0.007}, "curve": CURVE}}
+    both = render(with_gate(metrics, {"cost": 0.0312}, platforms=shops, outcome={**OUTCOME, "cost": 0.0123}), errors=[], title="t")
+    rows = rows_of(both)
+    assert "All, each under its own threshold 1,500 – 45.00 94.50 0.0123" in rows
+    assert "a 700 0.2500 10.00 98.00 0.007" in rows
+    assert "0.002 for stage one" in both
+    assert "The products scored above cost 0.0312" in both
+
+
+def test_no_gate_no_table_of_it(metrics):
+    page = render({**metrics, "cascade": {**metrics["cascade"], "gate": None}}, errors=[], title="t")
+    assert "What the gate was chosen on" not in page
+    assert "The gate, " not in page
+
+
 def test_the_report_says_what_the_gate_holds_of_masked_titles(metrics, tmp_path):
     assert "under titles without category words" not in write_report(metrics, tmp_path / "plain", errors=[], title="t").read_text()
     masked = {"f1": 0.9, "stage_two_share": 0.5, "stage_two_f1": 0.91}
-    page = write_report({**metrics, "gate": {**GATE, "masked": masked}}, tmp_path / "masked", errors=[], title="t").read_text()
+    page = write_report(with_gate(metrics, masked=masked), tmp_path / "masked", errors=[], title="t").read_text()
     assert "the cascade reaches F1 90.00 %, stage two alone 91.00 %, and 50.00 % go to stage two" in page
 
 
@@ -220,6 +264,11 @@ def test_gate_curve_marks_the_chosen_gate():
     assert svg.startswith("<svg")
     assert "gate 0.5000" in svg
     assert gate_curve(0.9, GATE["curve"]) != svg
+    assert "cost of 1,000 products" in svg
+    assert "by platform" not in svg
+    assert "by platform" in gate_curve(0.5, CURVE, {**OUTCOME, "f1": 0.96})
+    # All may cost nothing, and all may go one way.
+    assert gate_curve(0.5, [{**point, "cost": 0.0, "stage_two_share": 1.0} for point in CURVE]).startswith("<svg")
 
 
 def test_intervals_name_every_row():

@@ -13,17 +13,26 @@ from prodcat.prediction.bundle import Bundle, for_text_stage, key_hash, write_bu
 from prodcat.prediction.calibration import Calibration, Curve
 from prodcat.prediction.cascade import CascadeSettings
 from prodcat.prediction.conformal import Conformal
-from prodcat.prediction.gate import Gate, GatePoint
+from prodcat.prediction.gate import Gate, GateOutcome, GatePoint, GatePrices, PlatformGate
+from prodcat.serving.schema import model_info
 from prodcat.taxonomy import Taxonomy
 
 TREE = Taxonomy([("a", "b"), ("c",)])
+POINT = GatePoint(threshold=1 / 3, hierarchical_f1=0.9, stage_two_share=0.1, cost=0.1 + 0.2)
 SETTINGS = CascadeSettings(
     text_fields=("title",),
     decoder="joint",
     stops=(TREE.categories[TREE.index(("a",))].id,),
     calibration_one=Calibration(temperatures=(1.25, 0.1 + 0.2), curves=(None, Curve(given=(0.1, 1 / 3), found=(0.0, 2 / 3)))),
     calibration_two=Calibration(temperatures=(1.0, 1.0)),
-    gate=Gate(threshold=1 / 3, curve=(GatePoint(threshold=1 / 3, hierarchical_f1=0.9, stage_two_share=0.1),), validation_products=7),
+    gate=Gate(
+        threshold=1 / 3,
+        curve=(POINT,),
+        validation_products=7,
+        platforms={"yes": PlatformGate(threshold=2 / 3, curve=(POINT,), validation_products=3)},
+        outcome=GateOutcome(hierarchical_f1=0.9, stage_two_share=0.1, cost=0.1 + 0.2),
+        prices=GatePrices(stage_one=0.1, stage_two=2.0),
+    ),
     backoff=Backoff(precision=0.995, confidence=0.9, thresholds=(1 / 3, None), products=9, held=8, depths=(Depth(level=1, products=8, right=8),)),
     conformal=Conformal(coverage=0.99, threshold=1 / 7, products=9),
 )
@@ -130,3 +139,8 @@ def test_key_hash_is_the_same_everywhere() -> None:
 def test_settings_fitted_to_another_tree_are_refused(tmp_path: Path, broken: dict, said: str) -> None:
     with pytest.raises(BundleError, match=re.escape(said)):
         write_bundle(tmp_path / "bundle", tree=TREE, settings=SETTINGS.model_copy(update=broken), encoders={}, seen=[], training={}, fill=fill)
+
+
+def test_the_model_names_each_platforms_gate(bundle: Bundle) -> None:
+    info = model_info(bundle, {})
+    assert (info.gate, info.gate_by_platform) == (1 / 3, {"yes": 2 / 3})

@@ -12,11 +12,11 @@ from prodcat.decoding import DecoderName
 from prodcat.errors import TaxonomyError, TrainingError
 from prodcat.prediction.backoff import Backoff, BackoffConfig
 from prodcat.prediction.calibration import Calibration, CalibrationConfig, whole_labels
-from prodcat.prediction.cascade import Answer, Cascade, CascadeSettings, StageTwoOutput
+from prodcat.prediction.cascade import Answer, Cascade, CascadeSettings, StageTwoOutput, Unsure
 from prodcat.prediction.conformal import Conformal, ConformalConfig
 from prodcat.prediction.distributed import prediction_row
-from prodcat.prediction.gate import Gate
-from prodcat.serving.schema import ClassifyResponse, to_response
+from prodcat.prediction.gate import Gate, GateConfig, PlatformGate
+from prodcat.serving.schema import ClassifyRequest, ClassifyResponse, to_product, to_response
 from prodcat.taxonomy import HeadLayout, Taxonomy
 
 TREE = Taxonomy([("Apparel", "Shirts"), ("Apparel", "Socks"), ("Shoes", "Sneakers", "Running"), ("Shoes", "Sneakers", "Court"), ("Gifts",)])
@@ -101,6 +101,31 @@ def test_sets_hold_the_answer_and_what_is_likely() -> None:
     assert set(found["torn leaf"].candidates) == {("Shoes", "Sneakers", "Court"), ("Shoes", "Sneakers", "Running"), ("Shoes", "Sneakers")}
 
 
+def test_each_platform_has_its_own_gate_in_a_batch_alone_and_over_http() -> None:
+    own = {"open": PlatformGate(threshold=0.0), "shut": PlatformGate(threshold=1.0)}
+    over = cascade(gate=Gate(threshold=0.99, platforms=own))
+    titles = ["sure", "torn leaf"]
+    products = [Product(shop, title, title=title) for title in titles for shop in ("open", "shut", "new")]
+    results = over.classify(products)
+    # One gate for all would send on by title alone.
+    assert [result.stage for result in results] == [1, 2, 1, 1, 2, 2]
+    assert [over.classify([product])[0] for product in products] == results
+    assert over.classify(products[::-1]) == results[::-1]
+    for product, result in zip(products, results, strict=True):
+        request = to_product(ClassifyRequest(platform=product.platform, product_id=product.product_id, title=product.title))
+        assert over.classify([request]) == [result]
+    # Without a platform: the common threshold.
+    assert [over.classify([to_product(ClassifyRequest(title=title))])[0].stage for title in titles] == [1, 2]
+
+
+def test_one_open_platform_opens_a_common_gate_that_is_shut() -> None:
+    over = cascade(gate=Gate(threshold=1.0, platforms={"open": PlatformGate(threshold=0.5)}))
+    first = over.first([Product("open", "1", title="sure"), Product("other", "2", title="sure")])
+    assert first.unsure == (1,)
+    assert over.first([Product("open", "1", title="sure")]).unsure == ()
+    assert over.first([Product("other", "2", title="sure")]).unsure == (0,)
+
+
 @pytest.mark.parametrize("decoder", get_args(DecoderName))
 def test_http_and_tables_say_what_the_answer_says(decoder: DecoderName) -> None:
     found = answers(cascade(backoff=BACKOFF, conformal=Conformal(coverage=0.9, threshold=0.2, products=0), decoder=decoder))
@@ -137,12 +162,14 @@ def drawn(seed: int, rows: int, steepness: float) -> tuple[np.ndarray, np.ndarra
     return (honest * steepness).astype(np.float32), targets
 
 
-@pytest.mark.parametrize(("decoder", "method"), [("greedy", "temperature"), ("joint", "isotonic")])
-def test_all_is_fitted_to_the_answers_the_cascade_gives(decoder: DecoderName, method: str) -> None:
+@pytest.mark.parametrize(("decoder", "method", "per_platform"), [("greedy", "temperature", False), ("joint", "isotonic", True)])
+def test_all_is_fitted_to_the_answers_the_cascade_gives(decoder: DecoderName, method: str, per_platform: bool) -> None:
     rows = 1500
     two, targets = drawn(0, rows, 2.0)
-    # Stage one is noisier, and cannot read every fifth product.
-    one = two + np.random.default_rng(1).normal(size=two.shape).astype(np.float32) * 4
+    # Stage one is noisier, the more in the second of two shops, and cannot read every fifth product.
+    shops = [("even", "odd")[row % 2] for row in range(rows)]
+    noise = np.where(np.arange(rows) % 2, 4, 0.5)[:, None] if per_platform else 4
+    one = two + (np.random.default_rng(1).normal(size=two.shape) * noise).astype(np.float32)
     readable = np.arange(rows) % 5 > 0
     lines: list[str] = []
     settings, figures = calibrate(
@@ -150,9 +177,11 @@ def test_all_is_fitted_to_the_answers_the_cascade_gives(decoder: DecoderName, me
         StageLogits(two, np.ones(rows, dtype=bool)),
         targets,
         LAYOUT,
+        platforms=shops,
         text_fields=("title",),
         decoder=decoder,
         calibration=CalibrationConfig(method=method),
+        gate=GateConfig(per_platform=per_platform),
         backoff=BackoffConfig(precision=0.9),
         conformal=ConformalConfig(coverage=0.9),
         on_progress=lines.append,
@@ -164,9 +193,25 @@ def test_all_is_fitted_to_the_answers_the_cascade_gives(decoder: DecoderName, me
     assert CascadeSettings.model_validate_json(settings.model_dump_json()) == settings
     titles = [f"{row}" for row in range(rows)]
     over = Cascade(TREE, settings, Table(dict(zip(titles, one, strict=True))), Table(dict(zip(titles, two, strict=True))), "v1")
-    first = over.first([Product("shop", title, title=title if ok else None) for title, ok in zip(titles, readable, strict=True)])
+    given = [Product(shop, title, title=title if ok else None) for shop, title, ok in zip(shops, titles, readable, strict=True)]
+    first = over.first(given)
     results = over.finish(first, StageTwoOutput(two[list(first.unsure)], np.ones(len(first.unsure), dtype=bool), (None,) * len(first.unsure)))
     assert {result.stage for result in results} == {1, 2}
+    # The figures of the gate are those of the cascade on the very same products.
+    assert settings.gate.outcome is not None
+    assert settings.gate.outcome.stage_two_share == pytest.approx(np.mean([result.stage == 2 for result in results]))
+    for row in range(0, rows, 49):
+        (alone,) = over.first([given[row]]).results
+        assert isinstance(alone, Unsure) == (row in first.unsure)
+        assert isinstance(alone, Unsure) or alone == first.results[row]
+    if per_platform:
+        even, odd = (settings.gate.platforms[shop] for shop in ("even", "odd"))
+        assert even.threshold < odd.threshold
+        sent = [row for row in first.unsure if shops[row] == "even"]
+        assert even.chosen is not None
+        assert len(sent) < rows / 4
+        assert even.chosen.stage_two_share == pytest.approx(len(sent) / (rows / 2))
+        assert any("2 platforms with their own" in line for line in lines)
     whole = np.flatnonzero(whole_labels(targets, LAYOUT))
     held = [row for row in whole if results[row].holds_precision]
     assert settings.backoff is not None
