@@ -285,6 +285,30 @@ def key(
     _run(lambda _: change_keys(file, name, rate=rate, burst=burst, revoke=revoke), as_json)
 
 
+Store = Annotated[Path, typer.Option(help="folder of the model store, named as `bundle` in the args of the serve config")]
+
+
+@app.command()
+def promote(
+    bundle: BundleFolder,
+    store: Store = Path("runs/models"),
+    canary: Annotated[str | None, typer.Option(help="give it this share of the products (5%) and compare, instead of all")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a bundle the one that running applications answer with, once it has answered a warm-up; they take it up without losing a request."""
+    from prodcat.promoting import promote as run_promote
+
+    _run(lambda say: run_promote(bundle, store, canary=canary, say=say), as_json)
+
+
+@app.command()
+def rollback(store: Store = Path("runs/models"), as_json: AsJson = False) -> None:
+    """Take the canary away; without one, go back to the bundle before."""
+    from prodcat.promoting import rollback as run_rollback
+
+    _run(lambda _: run_rollback(store), as_json)
+
+
 @app.command()
 def doctor(bundle: Annotated[Path | None, typer.Option(help="also check this bundle")] = None) -> None:
     """Check Ray, torch, GPU, encoders, ports and a bundle, and say what to do."""

@@ -52,7 +52,7 @@ class StageTwoClient:
     """
 
     def __init__(
-        self, prepare: Prepare, send: Send, *, threads: int = 1, deadline: float = 20.0, clock: Callable[[], float] = time.monotonic
+        self, prepare: Prepare, send: Send, *, threads: int = 1, deadline: float = 10.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._prepare, self._send = prepare, send
         self._deadline = deadline

@@ -8,7 +8,7 @@ Imports no Ray: this file is read before tests/conftest.py has set the environme
 import shutil
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,9 @@ from prodcat.prediction.cascade import Cascade, CascadeSettings
 from prodcat.prediction.conformal import Conformal
 from prodcat.prediction.gate import Gate
 from prodcat.prediction.text_stage import TextStage, text_stage_fingerprint
+from prodcat.serving.arguments import local_args
+from prodcat.serving.limits import RequestLimits
+from prodcat.serving.store import ModelStore
 from prodcat.taxonomy import Taxonomy
 
 TITLES = (
@@ -139,6 +142,19 @@ def _confidences(stage_one: Path) -> list[float]:
     return cascade.settings.calibration_one.read(logits, cascade.layout, cascade.settings.decoder).whole.tolist()
 
 
+def variant(of: Bundle, folder: Path, change: Callable[[Path], None] = lambda _: None, threshold: float | None = None) -> Bundle:
+    """The same models under another version: other settings, or files changed before the sums are taken."""
+
+    def fill(place: Path) -> None:
+        for name in (STAGE_ONE, STAGE_TWO, ENCODERS):
+            shutil.copytree(of.folder / name, place / name)
+        change(place)
+
+    gate = of.settings.gate if threshold is None else of.settings.gate.model_copy(update={"threshold": threshold})
+    settings = of.settings.model_copy(update={"gate": gate})
+    return write_bundle(folder, tree=of.tree, settings=settings, encoders=of.manifest.encoders, seen=[folder.name], training={}, fill=fill)
+
+
 @pytest.fixture(scope="session")
 def free_port() -> int:
     with socket.socket() as probe:
@@ -147,11 +163,20 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def url(ray_cluster: None, tiny_bundle: Bundle, free_port: int) -> Iterator[str]:
+def store(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    made = ModelStore(tmp_path_factory.mktemp("models"))
+    made.promote(tiny_bundle)
+    return made
+
+
+@pytest.fixture(scope="session")
+def url(ray_cluster: None, store: ModelStore, free_port: int) -> Iterator[str]:
     """The application, deployed once for all tests here; Serve and its HAProxy are shut down before the cluster is."""
     from prodcat.serving.deployment import run_local
 
-    with run_local(tiny_bundle.folder, port=free_port) as base:
+    # Long enough for a busy machine, short enough to see what happens when it has passed.
+    args = local_args().model_copy(update={"limits": RequestLimits(stage_two_seconds=4)})
+    with run_local(store.file.parent, port=free_port, args=args) as base:
         yield base
 
 
