@@ -145,8 +145,12 @@ def _no_advice(record: logging.LogRecord) -> bool:
     return "pre-processing before quantization" not in record.getMessage()
 
 
-def export(task: TextStageTask, weights: Path, folder: Path) -> None:
-    """The trained classifier -> folder/{model.onnx (int8), tokenizer.json, text_stage.yaml}."""
+def export(task: TextStageTask, weights: Path, folder: Path, *, batches: bool = False) -> None:
+    """The trained classifier -> folder/{model.onnx (int8), tokenizer.json, text_stage.yaml}.
+
+    Args:
+        batches: let the model take several titles at once, to see what that would be worth. TextStage runs them one by one.
+    """
     # Here and not above: training workers import this module and export nothing.
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -156,8 +160,8 @@ def export(task: TextStageTask, weights: Path, folder: Path) -> None:
     assert isinstance(module, TextStageModule)
     classifier = module.classifier.eval()
     folder.mkdir(parents=True, exist_ok=True)
-    ids = torch.randint(5, 100, (1, 9))
-    tokens = torch.export.Dim("tokens", min=2, max=task.text.max_tokens)
+    ids = torch.randint(5, 100, (2 if batches else 1, 9))
+    free = {1: torch.export.Dim("tokens", min=2, max=task.text.max_tokens)} | ({0: torch.export.Dim("titles", min=1, max=1024)} if batches else {})
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         # The exporter says that both inputs share one dimension, which is meant; the quantizer advises a pass that changes nothing here.
         warnings.simplefilter("ignore")
@@ -169,7 +173,7 @@ def export(task: TextStageTask, weights: Path, folder: Path) -> None:
             str(plain),
             input_names=["input_ids", "attention_mask"],
             output_names=["logits", "vector"],
-            dynamic_shapes={"input_ids_BT": {1: tokens}, "attention_mask_BT": {1: tokens}},
+            dynamic_shapes={"input_ids_BT": free, "attention_mask_BT": free},
             dynamo=True,
             external_data=False,
             verbose=False,
