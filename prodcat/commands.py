@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prodcat import __version__
 from prodcat.auditing import AuditConfig, audit
 from prodcat.auditing import summary_lines as audit_lines
 from prodcat.catalog.chunks import IngestConfig
@@ -25,7 +24,7 @@ from prodcat.distributed import ClusterConfig, cluster
 from prodcat.encoders.distributed import EmbedConfig, embed
 from prodcat.errors import TaxonomyError
 from prodcat.evaluating import EvaluateConfig, evaluate, open_or_ingest, summary_lines
-from prodcat.evaluation.report import METRICS, PAGE
+from prodcat.evaluation.report import METRICS, PAGE, REPORT_FORMAT
 from prodcat.explaining import explain_product, image_bytes
 from prodcat.fitting import fit
 from prodcat.overlay import Overlay, read_overlay
@@ -167,7 +166,8 @@ def _judged(bundle: Bundle, out: Path, settings: FitConfig, say: Say, overlay: O
     def make() -> None:
         evaluate(bundle.folder, [place], report, how, overlay=overlay, on_progress=say)
 
-    Steps(out, say).run("report", [__version__, bundle.version, overlay.digest(Catalog.open(place).digest), how], report / PAGE, make, keep=True)
+    inputs = [f"format {REPORT_FORMAT}", bundle.version, overlay.digest(Catalog.open(place).digest), how]
+    Steps(out, say).run("report", inputs, report / PAGE, make, keep=True)
     metrics = json.loads((report / METRICS).read_text(encoding="utf-8"))
     for line in summary_lines(metrics):
         say(line)
