@@ -9,7 +9,7 @@ import pytest
 
 from prodcat.contracts import Product
 from prodcat.prediction.cascade import Answer, Cascade, FirstPass, Unsure
-from prodcat.serving.first_pass import MAX_BATCH, FirstPassQueue, Overloaded
+from prodcat.serving.first_pass import MAX_BATCH, ON_THE_SPOT_SECONDS, FirstPassQueue, Overloaded
 
 WORDS = ("Footwear: Shoes, Boots", "boots", "Bags", "footwear shoes heels", "thing")
 
@@ -108,6 +108,31 @@ def test_what_would_wait_too_long_is_refused_at_once_and_one_request_alone_never
         assert len((await large).results) == MAX_BATCH + 9
         assert len((await fits).results) == 1
         assert len((await queue.first(_products(3))).results) == 3
+        queue.close()
+
+    asyncio.run(ask())
+
+
+def test_a_lone_product_of_a_quick_model_needs_no_thread_and_company_does(cascade: Cascade) -> None:
+    threads: list[bool] = []
+
+    def first(products: Sequence[Product]) -> FirstPass:
+        threads.append(threading.current_thread() is not threading.main_thread())
+        return cascade.first(products)
+
+    async def ask() -> None:
+        queue = FirstPassQueue(first)
+        # Nothing is known of the model yet.
+        await queue.first(_products(1))
+        queue._seconds = 0.0001
+        await queue.first(_products(1))
+        assert threads == [True, False]
+        queue._seconds = 0.0001
+        await asyncio.gather(*(queue.first(_products(1)) for _ in range(3)))
+        assert threads[2:] == [True]
+        queue._seconds = 10 * ON_THE_SPOT_SECONDS
+        await queue.first(_products(1))
+        assert threads[3:] == [True]
         queue.close()
 
     asyncio.run(ask())
