@@ -69,3 +69,26 @@ def test_the_model_reads_the_same_alone_and_joined(tiny_bundle: Bundle) -> None:
     together = stage.infer(stage.preparation.joined([stage.prepare([product]) for product in PRODUCTS]))
     alone = np.concatenate([stage.infer(stage.prepare([product])) for product in PRODUCTS])
     np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_texts_of_like_length_are_read_together_and_come_back_in_order(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prodcat.prediction.multimodal_stage.CHUNK", 2)
+    stage = tiny_bundle.multimodal_stage()
+    titles = ["boots", "black leather boots with a rather long title, size 40", "scarf", "a wool scarf that is long and warm", "hat"]
+    prepared = stage.prepare([Product("shop", title, title=title) for title in titles])
+    tower = stage._towers["text"]
+    assert tower is not None
+    widths: list[int] = []
+    encode = tower.encode
+
+    def seen(ids: np.ndarray) -> np.ndarray:
+        widths.append(ids.shape[1])
+        return encode(ids)
+
+    monkeypatch.setattr(tower, "encode", seen)
+    features, _ = stage.encode(prepared)
+    # Short ones are not padded to the longest.
+    assert widths == sorted(widths)
+    assert widths[0] < widths[-1] == prepared.inputs["text"][1].shape[1]
+    alone = np.concatenate([encode(tower.prepare([title])) for title in titles])
+    np.testing.assert_allclose(features["text"], alone, atol=1e-5)
