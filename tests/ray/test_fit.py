@@ -72,7 +72,7 @@ def half_by_image(products):
 
 def median_gate(cascade: Cascade, sample: list[Product]) -> float:
     """A gate that half of the titles pass. How good the two stages are on a handful of products decides where the bundle's own stands."""
-    return float(np.median([answer.confidences[-1] for answer in gated(cascade, 0.0).first(sample).answers if answer is not None]))
+    return float(np.median([answer.confidences[-1] for answer in gated(cascade, 0.0).first(sample).results if isinstance(answer, Answer)]))
 
 
 def test_contract_2_a_fresh_process_answers_the_same(demo_run: Path, products: list[Product]) -> None:
