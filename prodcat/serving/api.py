@@ -11,8 +11,9 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from prodcat.contracts import Product
-from prodcat.prediction.cascade import DEGRADED
+from prodcat.prediction.degradation import DEGRADED
 from prodcat.serving.authentication import require_keys
+from prodcat.serving.conversion import to_product, to_response
 from prodcat.serving.first_pass import Overloaded
 from prodcat.serving.identity import RequestIdentity
 from prodcat.serving.keys import KeyRing
@@ -27,8 +28,6 @@ from prodcat.serving.schema import (
     ModelInfo,
     Problem,
     problem,
-    to_product,
-    to_response,
 )
 
 Ready = Callable[[], Awaitable[str | None]]
