@@ -14,11 +14,14 @@ from prodcat.taxonomy import format_path
 PLATFORM, PRODUCT_ID = "http", "request"
 
 
-def to_product(request: ClassifyRequest) -> Product | Problem:
-    """The request as a product, still without the image behind `image_url`, or why it is none. What an image's bytes hold is stage two's business."""
-    if request.image is not None and request.image_url is not None:
+def to_product(request: ClassifyRequest, image: bytes | None = None) -> Product | Problem:
+    """The request as a product, still without the image behind `image_url`, or why it is none. What an image's bytes hold is stage two's business.
+
+    Args:
+        image: the image file's bytes, where they came beside the request and not in it.
+    """
+    if request.image_url is not None and (request.image is not None or image is not None):
         return problem("image_given_twice", "image and image_url are both there; send one of them")
-    image = None
     if request.image is not None:
         text = request.image
         if text[:5].lower() == "data:":

@@ -30,18 +30,23 @@ class BodyLimit:
 
     What a client is still sending is read and dropped before the refusal is sent, within bounds: a connection closed on unread bytes is reset, and a
     reset takes the answer with it. A client that waits for "100 Continue" gets the refusal at once.
+
+    Args:
+        unbounded: routes that read their body piece by piece and bound the pieces themselves. Everything else, known or not, is bounded.
     """
 
     # How much is dropped, as a multiple of max_bytes, and for how long: nothing of it is kept in memory.
     LINGER_TIMES = 4
     LINGER_SECONDS = 5.0
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, unbounded: frozenset[str] = frozenset()) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._unbounded = unbounded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        # The router strips the same prefix from the same string: what is unbounded here cannot be another route there.
+        if scope["type"] != "http" or scope["path"].removeprefix(scope.get("root_path", "")) in self._unbounded:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
@@ -53,29 +58,18 @@ class BodyLimit:
             nonlocal seen
             if too_large:
                 if b"expect" not in headers:
-                    await self._drop_rest(receive)
+                    await drop_rest(receive, self._max_bytes)
                 raise self._refusal()
             message = await receive()
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > self._max_bytes:
                     if message.get("more_body", False):
-                        await self._drop_rest(receive)
+                        await drop_rest(receive, self._max_bytes)
                     raise self._refusal()
             return message
 
         await self._app(scope, limited, send)
-
-    async def _drop_rest(self, receive: Receive) -> None:
-        dropped, more = 0, True
-        try:
-            async with asyncio.timeout(self.LINGER_SECONDS):
-                while more and dropped <= self.LINGER_TIMES * self._max_bytes:
-                    message = await receive()
-                    dropped += len(message.get("body", b""))
-                    more = message["type"] == "http.request" and message.get("more_body", False)
-        except TimeoutError:
-            pass
 
     def _refusal(self) -> HTTPException:
         # An HTTPException passes FastAPI's own handling of unreadable bodies unchanged. What is left of the body stays unread: the connection ends.
@@ -84,3 +78,16 @@ class BodyLimit:
             f"the body is larger than {self._max_bytes} bytes; send fewer products a request or smaller images",
             headers={"Connection": "close"},
         )
+
+
+async def drop_rest(receive: Receive, max_bytes: int) -> None:
+    """Read what a client is still sending and keep nothing of it, within BodyLimit's bounds."""
+    dropped, more = 0, True
+    try:
+        async with asyncio.timeout(BodyLimit.LINGER_SECONDS):
+            while more and dropped <= BodyLimit.LINGER_TIMES * max_bytes:
+                message = await receive()
+                dropped += len(message.get("body", b""))
+                more = message["type"] == "http.request" and message.get("more_body", False)
+    except TimeoutError:
+        pass

@@ -27,8 +27,8 @@ _Description = Annotated[str, StringConstraints(strip_whitespace=True, max_lengt
 _Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=NAME_LENGTH)]
 _Url = Annotated[str, StringConstraints(strip_whitespace=True, max_length=URL_LENGTH)]
 
-_EXAMPLE_PRODUCT = {"title": "Men's leather running shoes, black", "brand": "Acme", "platform": "acme.example"}
-_EXAMPLE_ANSWER: dict[str, Any] = {
+EXAMPLE_PRODUCT = {"title": "Men's leather running shoes, black", "brand": "Acme", "platform": "acme.example"}
+EXAMPLE_ANSWER: dict[str, Any] = {
     "path": ["Footwear", "Shoes", "Sports Shoes"],
     "category": "Footwear > Shoes > Sports Shoes",
     "category_id": "3f2a91c07bde",
@@ -57,7 +57,7 @@ def _documented(example: dict[str, Any]) -> ConfigDict:
 class ClassifyRequest(BaseModel):
     """One product. Everything is optional, but without a text and a usable image there is nothing to read."""
 
-    model_config = _documented(_EXAMPLE_PRODUCT)
+    model_config = _documented(EXAMPLE_PRODUCT)
 
     title: Annotated[_Title | None, AfterValidator(_present)] = Field(None, description="the product's title")
     description: Annotated[_Description | None, AfterValidator(_present)] = Field(
@@ -77,7 +77,7 @@ class ClassifyRequest(BaseModel):
 class BatchRequest(BaseModel):
     """Several products; answered in order."""
 
-    model_config = _documented({"products": [_EXAMPLE_PRODUCT, {"title": "Silk scarf"}]})
+    model_config = _documented({"products": [EXAMPLE_PRODUCT, {"title": "Silk scarf"}]})
 
     products: list[ClassifyRequest] = Field(description="at most as many as /v1/model says in limits.max_products")
 
@@ -100,7 +100,7 @@ class AlternativePath(BaseModel):
 class ClassifyResponse(BaseModel):
     """The category of one product."""
 
-    model_config = _documented(_EXAMPLE_ANSWER)
+    model_config = _documented(EXAMPLE_ANSWER)
 
     path: list[str] = Field(description="category names from level 1 down, as deep as the wanted precision holds, if /v1/model names one")
     category: str = Field(description='the path as text, "A > B > C"')
@@ -133,7 +133,7 @@ class ProblemDetail(BaseModel):
 
     reason: str = Field(description="short stable code")
     message: str = Field(description="what was found, what was expected, what to do")
-    request_id: str | None = Field(None, description="also in the X-Request-ID header; null for one product of a batch")
+    request_id: str | None = Field(None, description="also in the X-Request-ID header; null for one product of a batch or a stream")
 
 
 class Problem(BaseModel):
@@ -144,10 +144,16 @@ class Problem(BaseModel):
     error: ProblemDetail
 
 
+class LineProblem(Problem):
+    """A line of a stream that has no answer, in its place."""
+
+    line: int = Field(ge=1, description="which line of the request, from 1, blank ones counted")
+
+
 class BatchResponse(BaseModel):
     """One entry a product, in the order they were sent."""
 
-    model_config = _documented({"results": [_EXAMPLE_ANSWER, {"error": {**_EXAMPLE_PROBLEM["error"], "request_id": None}}]})
+    model_config = _documented({"results": [EXAMPLE_ANSWER, {"error": {**_EXAMPLE_PROBLEM["error"], "request_id": None}}]})
 
     results: list[ClassifyResponse | Problem]
 
