@@ -104,6 +104,7 @@ def create_api(
         description="Puts products into a category tree: a text stage answers what it is sure of, a multimodal stage the rest.",
         lifespan=lifespan,
     )
+    _keep_nulls(api)
     # The layer added last is the outermost.
     api.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes, unbounded=frozenset({STREAM}))
     if keys is not None:
@@ -173,18 +174,39 @@ def create_api(
         """Which model answers here."""
         return models.info
 
-    @api.get("/healthz")
+    @api.get("/healthz", responses={200: {"content": _example({"status": "ok"})}})
     async def healthz() -> dict[str, str]:
         """The process is alive."""
         return {"status": "ok"}
 
-    @api.get("/readyz", response_model=dict[str, str], responses={503: {"model": Problem}})
+    @api.get(
+        "/readyz",
+        response_model=dict[str, str],
+        responses={200: {"content": _example({"status": "ready"})}, 503: {"model": Problem, "description": "a stage has not answered yet"}},
+    )
     async def readyz(request: Request) -> dict[str, str] | Response:
         """Both stages have answered a product."""
         missing = await ready()
         return _respond(request, 503, "not_ready", missing) if missing else {"status": "ready"}
 
     return api
+
+
+def _keep_nulls(api: FastAPI) -> None:
+    """FastAPI leaves what is null out of a document, also out of examples, which then lack fields that every answer has."""
+    plain = api.openapi
+
+    def whole() -> dict[str, Any]:
+        document = plain()
+        for model in (ClassifyResponse, BatchResponse, ModelInfo, Problem):
+            document["components"]["schemas"][model.__name__]["examples"] = model.model_json_schema()["examples"]
+        return document
+
+    api.openapi = whole  # type: ignore[method-assign]
+
+
+def _example(document: dict[str, str]) -> dict[str, Any]:
+    return {"application/json": {"example": document}}
 
 
 def _respond(request: Request, status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -48,6 +48,23 @@ EXAMPLE_ANSWER: dict[str, Any] = {
     "degraded": None,
 }
 _EXAMPLE_PROBLEM = {"error": {"reason": "nothing_to_read", "message": "neither title nor image; send at least one", "request_id": "0b6f8d7c5a4e4f0f"}}
+_EXAMPLE_MODEL: dict[str, Any] = {
+    "bundle": "8c1f0d2e9a7b",
+    "taxonomy": "5d0c6f7e1b2a",
+    "categories": 96,
+    "leaves": 60,
+    "levels": 3,
+    "gate": 0.93,
+    "gate_by_platform": {"acme.example": 0.97},
+    "decoder": "greedy",
+    "precision": 0.995,
+    "coverage": None,
+    "text_fields": ["title"],
+    "encoders": {"text": "1f3b5c7d9e0a"},
+    "limits": {"max_body_bytes": 32_000_000, "max_products": 256},
+    "canary": None,
+    "refused": None,
+}
 
 
 def _documented(example: dict[str, Any]) -> ConfigDict:
@@ -173,6 +190,8 @@ class CanaryInfo(BaseModel):
 
 class ModelInfo(BaseModel):
     """Which model answers, for people and monitoring. Deliberately without paths of the server."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_MODEL]})
 
     bundle: str = Field(description="version: equal for equal content")
     taxonomy: str = Field(description="hash of the category tree")

@@ -247,12 +247,14 @@ STREAM_BODY: dict[str, Any] = {
     }
 }
 """For the route's `openapi_extra`."""
+# Named here and not as `model`: FastAPI would say that problems come as lines, too.
+_PROBLEM = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 STREAM_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "one line a product, in order: a ClassifyResponse, or a Problem with the number of its `line`; the last one if a line was "
         "longer than limits.max_body_bytes",
         "content": {NDJSON: {"schema": {"type": "string"}, "example": _lines_of(EXAMPLE_ANSWER, _EXAMPLE_PROBLEM_LINE)}},
     },
-    415: {"model": Problem, "description": f"the body is not {NDJSON}, or compressed"},
-    503: {"model": Problem, "description": "more is waiting than would be done in time; later in the stream a problem `overloaded` says so"},
+    415: {"content": _PROBLEM, "description": f"the body is not {NDJSON}, or compressed"},
+    503: {"content": _PROBLEM, "description": "more is waiting than would be done in time; later in the stream a problem `overloaded` says so"},
 }
