@@ -10,13 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prodcat.config import Config
+from prodcat.serving.schema import MOST_PRODUCTS
 
 
 class RequestLimits(Config):
     """Limits of one request. A replica's worst case is max_body_bytes times its requests at once."""
 
     max_body_bytes: int = Field(32_000_000, gt=0, description="largest body; holds one image of 20 MB in base64, or a batch of small ones")
-    max_products: int = Field(256, gt=0, description="products in one batch request")
+    max_products: int = Field(256, gt=0, le=MOST_PRODUCTS, description="products in one batch request, and of a stream under way at once")
     max_waiting_products: int = Field(4096, gt=0, description="products that may wait for stage one in a replica; above it new requests get 503")
     stage_two_seconds: float = Field(
         20.0, gt=0, description="how long stage two may take; after it stage one's own answer is sent, marked `degraded`"

@@ -55,7 +55,7 @@ def _field(location: Sequence[str | int], what: str) -> str:
 def _expected(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return unknown_field()
-    if not error["loc"]:
+    if not error["loc"] and error["type"] != "value_error":
         return "expected a JSON object, sent with Content-Type: application/json"
     # pydantic's own words name what was expected ("Input should be a valid string") and never the input.
     return str(error["msg"]).removeprefix("Value error, ")

@@ -6,7 +6,7 @@ ingestion cleans a cell (trimmed, empty is absent), so that HTTP and batch read 
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, StringConstraints, model_validator
 
 from prodcat.prediction.degradation import DEGRADED
 
@@ -14,6 +14,10 @@ TITLE_LENGTH = 2_000
 DESCRIPTION_LENGTH = 20_000
 NAME_LENGTH = 500
 URL_LENGTH = 2_000
+# Of one batch, whatever a server is configured to.
+MOST_PRODUCTS = 10_000
+# Of one product; room for some that are unknown, which are named.
+MOST_KEYS = 100
 
 
 def _present(value: str | None) -> str | None:
@@ -90,13 +94,24 @@ class ClassifyRequest(BaseModel):
         None, description="instead of `image`: where the image file is, on a host that the server's images_by_url.allow names; off by default"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _few_keys(cls, data: Any) -> Any:
+        # Every unknown key becomes an error of a kilobyte: a body of a million would take a hundred times its size.
+        if isinstance(data, dict) and len(data) > MOST_KEYS:
+            raise ValueError(f"{len(data)} fields; a product has {', '.join(cls.model_fields)}")
+        return data
+
 
 class BatchRequest(BaseModel):
     """Several products; answered in order."""
 
     model_config = _documented({"products": [EXAMPLE_PRODUCT, {"title": "Silk scarf"}]})
 
-    products: list[ClassifyRequest] = Field(description="at most as many as /v1/model says in limits.max_products")
+    # Both bound what a body of a million empty or wrong products costs: objects and errors weigh a hundred times what they do as JSON.
+    products: Annotated[list[ClassifyRequest], FailFast()] = Field(
+        max_length=MOST_PRODUCTS, description="at most as many as /v1/model says in limits.max_products"
+    )
 
 
 class LevelConfidence(BaseModel):

@@ -172,7 +172,7 @@ def test_a_stream_takes_no_more_products_than_it_asks(client: Client) -> None:
 
 def test_a_refusal_says_what_the_server_said(client: Client, waits: list[float]) -> None:
     for ask in (
-        lambda: client.classify(),
+        client.classify,
         lambda: client.classify(title="x" * 2001),
         lambda: client.classify(image=b"x", image_url="https://a.example"),
     ):
