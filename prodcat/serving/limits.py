@@ -59,18 +59,29 @@ class BodyLimit:
             nonlocal seen
             if too_large:
                 if b"expect" not in headers:
-                    await drop_rest(receive, self._max_bytes)
+                    await self._drop_rest(receive)
                 raise self._refusal()
             message = await receive()
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > self._max_bytes:
                     if message.get("more_body", False):
-                        await drop_rest(receive, self._max_bytes)
+                        await self._drop_rest(receive)
                     raise self._refusal()
             return message
 
         await self._app(scope, limited, send)
+
+    async def _drop_rest(self, receive: Receive) -> None:
+        dropped, more = 0, True
+        try:
+            async with asyncio.timeout(self.LINGER_SECONDS):
+                while more and dropped <= self.LINGER_TIMES * self._max_bytes:
+                    message = await receive()
+                    dropped += len(message.get("body", b""))
+                    more = message["type"] == "http.request" and message.get("more_body", False)
+        except TimeoutError:
+            pass
 
     def _refusal(self) -> HTTPException:
         # An HTTPException passes FastAPI's own handling of unreadable bodies unchanged. What is left of the body stays unread: the connection ends.
@@ -79,16 +90,3 @@ class BodyLimit:
             f"the body is larger than {self._max_bytes} bytes; send fewer products a request or smaller images",
             headers={"Connection": "close"},
         )
-
-
-async def drop_rest(receive: Receive, max_bytes: int) -> None:
-    """Read what a client is still sending and keep nothing of it, within BodyLimit's bounds."""
-    dropped, more = 0, True
-    try:
-        async with asyncio.timeout(BodyLimit.LINGER_SECONDS):
-            while more and dropped <= BodyLimit.LINGER_TIMES * max_bytes:
-                message = await receive()
-                dropped += len(message.get("body", b""))
-                more = message["type"] == "http.request" and message.get("more_body", False)
-    except TimeoutError:
-        pass

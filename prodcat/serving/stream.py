@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from prodcat.serving.first_pass import Overloaded
-from prodcat.serving.limits import RequestLimits, drop_rest
+from prodcat.serving.limits import BodyLimit, RequestLimits
 from prodcat.serving.refusals import Refused, refused
 from prodcat.serving.schema import EXAMPLE_ANSWER, EXAMPLE_PRODUCT, ClassifyRequest, ClassifyResponse, LineProblem, Problem, problem
 
@@ -77,7 +77,8 @@ class LineStream:
             Overloaded: before the first line is out; later it stands in the place of the products it meets.
             ClientDisconnect: the client has gone; what was under way is cancelled.
         """
-        groups = _groups(self._request.stream(), min(GROUP, self._limits.max_products), self._limits.max_body_bytes)
+        body = self._request.stream()
+        groups = _groups(body, min(GROUP, self._limits.max_products), self._limits.max_body_bytes)
 
         async def following() -> list[_Line] | None:
             return await anext(groups, None)
@@ -110,7 +111,7 @@ class LineStream:
                 if not ended and reading is None and self._room(under_way):
                     reading = asyncio.create_task(following())
             if cut:
-                await drop_rest(self._request.receive, self._limits.max_body_bytes)
+                await _drop_rest(body, self._limits.max_body_bytes)
         finally:
             left = [task for task in (reading, gone, *(group.answers for group in under_way)) if task]
             for task in left:
@@ -203,6 +204,19 @@ async def _groups(body: AsyncIterator[bytes], most: int, max_bytes: int) -> Asyn
             group = []
     if line := held.strip():
         yield [_Line(number, bytes(line))]
+
+
+async def _drop_rest(body: AsyncIterator[bytes], max_bytes: int) -> None:
+    """As BodyLimit does with what is too large, so that the last line reaches a client that is still sending."""
+    dropped = 0
+    try:
+        async with asyncio.timeout(BodyLimit.LINGER_SECONDS):
+            async for chunk in body:
+                dropped += len(chunk)
+                if dropped > BodyLimit.LINGER_TIMES * max_bytes:
+                    return
+    except TimeoutError:
+        pass
 
 
 async def _disconnected(receive: Receive) -> bool:
