@@ -11,6 +11,8 @@ ProdcatError
  +-- EncoderError     weights that cannot be had, loaded or trusted
  +-- TrainingError    a training set that cannot be trained on
  +-- BundleError      a bundle that is incomplete, changed, or made with other encoders
+ +-- PredictionError  a served model that a client asks did not answer: not reached, overloaded for long, or failed; asking later may help
+      +-- RequestRefused  it refuses the request, which is to be changed before it is sent again
 """
 
 
@@ -66,3 +68,22 @@ class TrainingError(ProdcatError):
 
 class BundleError(ProdcatError):
     """A bundle that is incomplete, changed, or made with other encoders."""
+
+
+class PredictionError(ProdcatError):
+    """A served model did not answer.
+
+    Args:
+        reason: short stable code, the server's where it gave one.
+        message: what was found, what was expected, what to do.
+        status: of HTTP; None if no answer came.
+        request_id: under which the server's log has it; None if no answer came.
+    """
+
+    def __init__(self, reason: str, message: str, status: int | None = None, request_id: str | None = None) -> None:
+        super().__init__(f"{reason}: {message}" + (f" (request {request_id})" if request_id else ""))
+        self.reason, self.message, self.status, self.request_id = reason, message, status, request_id
+
+
+class RequestRefused(PredictionError):
+    """The server refuses the request: sent again unchanged, it is refused again."""

@@ -23,17 +23,11 @@ from prodcat.encoders.inputs import TextFields, product_text
 from prodcat.prediction.backoff import Backoff
 from prodcat.prediction.calibration import Calibration, Reading
 from prodcat.prediction.conformal import Conformal
+from prodcat.prediction.degradation import DEGRADED
 from prodcat.prediction.gate import Gate
 from prodcat.taxonomy import CategoryPath, HeadLayout, Taxonomy
 
 ALTERNATIVES = 3
-DEGRADED = {
-    "stage_two_unavailable": "stage two is not running or not to be reached",
-    "stage_two_busy": "stage two has as much work waiting as it may have",
-    "stage_two_slow": "stage two did not answer in time",
-    "stage_two_out_of_memory": "stage two had no memory for this product",
-    "stage_two_failed": "stage two failed on this product; its log says how",
-}
 
 
 class CascadeSettings(Config):

@@ -3,21 +3,25 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
+from prodcat import __version__
 from prodcat.contracts import Product
-from prodcat.prediction.cascade import DEGRADED
+from prodcat.prediction.degradation import DEGRADED
 from prodcat.serving.authentication import require_keys
+from prodcat.serving.conversion import to_product, to_response
 from prodcat.serving.first_pass import Overloaded
 from prodcat.serving.identity import RequestIdentity
 from prodcat.serving.keys import KeyRing
 from prodcat.serving.limits import BodyLimit, RequestLimits
-from prodcat.serving.models import Models
+from prodcat.serving.recent import Result
+from prodcat.serving.refusals import Refused, refused
 from prodcat.serving.remote_images import RemoteImageConfig, RemoteImages
 from prodcat.serving.schema import (
     BatchRequest,
@@ -27,9 +31,9 @@ from prodcat.serving.schema import (
     ModelInfo,
     Problem,
     problem,
-    to_product,
-    to_response,
 )
+from prodcat.serving.stream import STREAM_BODY, STREAM_RESPONSES, LinesResponse, LineStream, check_stream
+from prodcat.serving.upload import FORM_BODY, also_as_form
 
 Ready = Callable[[], Awaitable[str | None]]
 """None when requests can be answered, else what is missing, for a person."""
@@ -40,24 +44,35 @@ RETRY_AFTER = "1"
 _REASONS = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 503: "unavailable"}
 _MESSAGES = {
     400: "the body is not JSON that can be read; send one JSON object, UTF-8, without deep nesting",
-    404: "no such route; POST /v1/classify, POST /v1/classify/batch, GET /v1/model, /healthz, /readyz",
+    404: "no such route; POST /v1/classify, /v1/classify/batch, /v1/classify/stream, GET /v1/model, /healthz, /readyz",
     405: "this route does not take that method; classify with POST, ask for the model and health with GET",
 }
-# An error is for reading: the first few problems of a body tell enough, and nothing the caller sent is echoed at length.
-_SHOWN_ERRORS, _SHOWN_KEY = 5, 60
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
     for status, text in {
-        400: "the body is not JSON",
+        400: "the body is not JSON, or no form",
         413: "the body is larger than limits.max_body_bytes",
         422: "a field does not fit, or the product cannot be read",
         503: "more is waiting than would be done in time, or only stage two could answer and cannot be had; send it again after Retry-After",
     }.items()
 }
+STREAM = "/v1/classify/stream"
+
+
+class Answering(Protocol):
+    """What answers: `Models`."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    async def classify(self, products: Sequence[Product]) -> list[Result]:
+        """n products -> n results in order. Raises Overloaded."""
+
+    def close(self) -> None: ...
 
 
 def create_api(
-    models: Models,
+    models: Answering,
     limits: RequestLimits,
     ready: Ready,
     *,
@@ -85,23 +100,23 @@ def create_api(
 
     api = FastAPI(
         title="prodcat",
-        version="1",
+        version=__version__,
         description="Puts products into a category tree: a text stage answers what it is sure of, a multimodal stage the rest.",
         lifespan=lifespan,
     )
+    _keep_nulls(api)
     # The layer added last is the outermost.
-    api.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes)
+    api.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes, unbounded=frozenset({STREAM}))
     if keys is not None:
         require_keys(api, keys)
     api.add_middleware(RequestIdentity, header=id_header)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _refused)
     api.add_exception_handler(Overloaded, _too_much)
+    api.add_exception_handler(Refused, _not_answered)
 
-    @api.post("/v1/classify", response_model=ClassifyResponse, responses=_ERRORS)
-    async def classify(body: ClassifyRequest, request: Request) -> ClassifyResponse | Response:
-        """The category of one product."""
-        (product,) = await remote.added([to_product(body)], [body.image_url])
+    async def answer(request: Request, body: ClassifyRequest, image: bytes | None = None) -> ClassifyResponse | Response:
+        (product,) = await remote.added([to_product(body, image)], [body.image_url])
         if isinstance(product, Problem):
             return _respond(request, 422, product.error.reason, product.error.message)
         (result,) = await models.classify([product])
@@ -111,33 +126,87 @@ def create_api(
             return _overloaded(request, reason, message) if reason in DEGRADED else _respond(request, 422, reason, message)
         return response
 
+    async def answer_form(request: Request, body: ClassifyRequest, image: bytes | None) -> Response:
+        found = await answer(request, body, image)
+        return found if isinstance(found, Response) else Response(found.model_dump_json(), media_type="application/json")
+
+    async def answer_all(bodies: Sequence[ClassifyRequest]) -> list[ClassifyResponse | Problem]:
+        products = await remote.added([to_product(each) for each in bodies], [each.image_url for each in bodies])
+        results = iter(await models.classify([product for product in products if isinstance(product, Product)]))
+        return [product if isinstance(product, Problem) else to_response(next(results)) for product in products]
+
+    async def classify(body: ClassifyRequest, request: Request) -> ClassifyResponse | Response:
+        """The category of one product, sent as JSON, or as a form with its image as a file."""
+        return await answer(request, body)
+
+    api.router.add_api_route(
+        "/v1/classify",
+        classify,
+        methods=["POST"],
+        response_model=ClassifyResponse,
+        responses=_ERRORS,
+        openapi_extra=FORM_BODY,
+        route_class_override=also_as_form(answer_form, _not_answered),
+    )
+
     @api.post("/v1/classify/batch", response_model=BatchResponse, responses=_ERRORS)
     async def classify_batch(body: BatchRequest, request: Request) -> BatchResponse | Response:
         """The categories of several products, one result a product in their order; a product that cannot be read has a problem in its place."""
         if len(body.products) > limits.max_products:
             message = f"{len(body.products)} products, allowed are {limits.max_products} a request; send several requests"
             return _respond(request, 422, "too_many_products", message)
-        products = await remote.added([to_product(each) for each in body.products], [each.image_url for each in body.products])
-        results = iter(await models.classify([product for product in products if isinstance(product, Product)]))
-        return BatchResponse(results=[product if isinstance(product, Problem) else to_response(next(results)) for product in products])
+        return BatchResponse(results=await answer_all(body.products))
+
+    @api.post(STREAM, status_code=200, response_class=LinesResponse, responses=STREAM_RESPONSES, openapi_extra=STREAM_BODY)
+    async def classify_stream(request: Request) -> Response:
+        """The categories of as many products as come, one JSON object a line, answered in order while they come. Read the answers while you send: a
+        sender that does not is no longer read from. A line that cannot be answered has a problem with its number in its place."""
+        check_stream(request)
+        answers = LineStream(request, answer_all, limits).answers()
+        try:
+            first = await anext(answers, b"")
+        except ClientDisconnect:
+            return Response(status_code=400)
+        return LinesResponse(first, answers)
 
     @api.get("/v1/model")
     async def model() -> ModelInfo:
         """Which model answers here."""
         return models.info
 
-    @api.get("/healthz")
+    @api.get("/healthz", responses={200: {"content": _example({"status": "ok"})}})
     async def healthz() -> dict[str, str]:
         """The process is alive."""
         return {"status": "ok"}
 
-    @api.get("/readyz", response_model=dict[str, str], responses={503: {"model": Problem}})
+    @api.get(
+        "/readyz",
+        response_model=dict[str, str],
+        responses={200: {"content": _example({"status": "ready"})}, 503: {"model": Problem, "description": "a stage has not answered yet"}},
+    )
     async def readyz(request: Request) -> dict[str, str] | Response:
         """Both stages have answered a product."""
         missing = await ready()
         return _respond(request, 503, "not_ready", missing) if missing else {"status": "ready"}
 
     return api
+
+
+def _keep_nulls(api: FastAPI) -> None:
+    """FastAPI leaves what is null out of a document, also out of examples, which then lack fields that every answer has."""
+    plain = api.openapi
+
+    def whole() -> dict[str, Any]:
+        document = plain()
+        for model in (ClassifyResponse, BatchResponse, ModelInfo, Problem):
+            document["components"]["schemas"][model.__name__]["examples"] = model.model_json_schema()["examples"]
+        return document
+
+    api.openapi = whole  # type: ignore[method-assign]
+
+
+def _example(document: dict[str, str]) -> dict[str, Any]:
+    return {"application/json": {"example": document}}
 
 
 def _respond(request: Request, status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -160,26 +229,10 @@ def _refused(request: Request, error: Exception) -> Response:
 
 def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = error.errors()
-    if any(each["type"] == "json_invalid" for each in errors):
-        return _respond(request, 400, "invalid_json", f"the body is not JSON: {errors[0]['ctx']['error']} at character {errors[0]['loc'][-1]}")
-    shown = [f"{_field(each['loc'])}: {_expected(each)}" for each in errors[:_SHOWN_ERRORS]]
-    if len(errors) > len(shown):
-        shown.append(f"and {len(errors) - len(shown)} more")
-    return _respond(request, 422, "invalid_request", "; ".join(shown))
+    # FastAPI's places begin with "body".
+    return _not_answered(request, refused([{**each, "loc": each["loc"][1:]} for each in error.errors()]))
 
 
-def _field(location: Sequence[str | int]) -> str:
-    """("body", "products", 3, "title") -> products.3.title"""
-    names = [str(part) if len(str(part)) <= _SHOWN_KEY else f"{str(part)[:_SHOWN_KEY]}..." for part in location[1:]]
-    # A key may hold half a character (a lone surrogate), which no answer can carry.
-    return ".".join(names).encode("utf-8", "replace").decode() or "body"
-
-
-def _expected(error: dict[str, Any]) -> str:
-    if error["type"] == "extra_forbidden":
-        return f"unknown field; a product has {', '.join(ClassifyRequest.model_fields)}"
-    if len(error["loc"]) == 1:
-        return "expected a JSON object, sent with Content-Type: application/json"
-    # pydantic's own words name what was expected ("Input should be a valid string") and never the input.
-    return str(error["msg"]).removeprefix("Value error, ")
+def _not_answered(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return _respond(request, error.status, error.reason, error.message)

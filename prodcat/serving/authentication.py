@@ -83,13 +83,14 @@ def require_keys(api: FastAPI, ring: KeyRing) -> None:
 
     def secured() -> dict[str, Any]:
         if not api.openapi_schema:
-            _describe(plain())
+            describe_keys(plain())
         return plain()
 
     api.openapi = secured  # type: ignore[method-assign]
 
 
-def _describe(document: dict[str, Any]) -> None:
+def describe_keys(document: dict[str, Any]) -> None:
+    """Put into an OpenAPI document how a key is sent, and what is answered without one."""
     document["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},
         "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

@@ -23,14 +23,14 @@ from ray.serve.handle import DeploymentHandle
 from prodcat.contracts import Product
 from prodcat.errors import BundleError, ConfigError
 from prodcat.prediction.bundle import Bundle, for_text_stage
-from prodcat.prediction.cascade import DEGRADED
+from prodcat.prediction.degradation import DEGRADED
 from prodcat.prediction.preparing import Prepared
 from prodcat.serving.api import create_api
 from prodcat.serving.arguments import MultimodalArgs, ServeArgs, TextArgs, find_bundle, find_keys, local_args
+from prodcat.serving.conversion import model_info
 from prodcat.serving.keys import KeyRing
 from prodcat.serving.models import Model, Models, NotYet, follow
 from prodcat.serving.remote_images import RemoteImages
-from prodcat.serving.schema import model_info
 from prodcat.serving.stage_two import StageTwoClient, StageTwoError
 from prodcat.serving.store import Entry, Promoted, open_entry, served
 

@@ -10,13 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prodcat.config import Config
+from prodcat.serving.schema import MOST_PRODUCTS
 
 
 class RequestLimits(Config):
     """Limits of one request. A replica's worst case is max_body_bytes times its requests at once."""
 
     max_body_bytes: int = Field(32_000_000, gt=0, description="largest body; holds one image of 20 MB in base64, or a batch of small ones")
-    max_products: int = Field(256, gt=0, description="products in one batch request")
+    max_products: int = Field(256, gt=0, le=MOST_PRODUCTS, description="products in one batch request, and of a stream under way at once")
     max_waiting_products: int = Field(4096, gt=0, description="products that may wait for stage one in a replica; above it new requests get 503")
     stage_two_seconds: float = Field(
         20.0, gt=0, description="how long stage two may take; after it stage one's own answer is sent, marked `degraded`"
@@ -30,18 +31,23 @@ class BodyLimit:
 
     What a client is still sending is read and dropped before the refusal is sent, within bounds: a connection closed on unread bytes is reset, and a
     reset takes the answer with it. A client that waits for "100 Continue" gets the refusal at once.
+
+    Args:
+        unbounded: routes that read their body piece by piece and bound the pieces themselves. Everything else, known or not, is bounded.
     """
 
     # How much is dropped, as a multiple of max_bytes, and for how long: nothing of it is kept in memory.
     LINGER_TIMES = 4
     LINGER_SECONDS = 5.0
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, unbounded: frozenset[str] = frozenset()) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._unbounded = unbounded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        # The router strips the same prefix from the same string: what is unbounded here cannot be another route there.
+        if scope["type"] != "http" or scope["path"].removeprefix(scope.get("root_path", "")) in self._unbounded:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])

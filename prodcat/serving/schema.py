@@ -1,26 +1,23 @@
-"""What travels over HTTP: requests, answers and problems as pydantic models, and their conversions to and from the cascade's own types.
+"""What travels over HTTP: requests, answers and problems as pydantic models.
 
-Knows no server and no model. Text is cleaned as ingestion cleans a cell (trimmed, empty is absent), so that HTTP and batch read the same product.
+Knows no server, no model and no type of the cascade (conversion.py does): the client imports it, and loads nothing heavy with it. Text is cleaned as
+ingestion cleans a cell (trimmed, empty is absent), so that HTTP and batch read the same product.
 """
 
-import base64
-import binascii
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, StringConstraints, model_validator
 
-from prodcat.contracts import Product
-from prodcat.prediction.bundle import Bundle
-from prodcat.prediction.cascade import DEGRADED, Answer, Unreadable
-from prodcat.prediction.conformal import common_path
-from prodcat.taxonomy import format_path
+from prodcat.prediction.degradation import DEGRADED
 
 TITLE_LENGTH = 2_000
 DESCRIPTION_LENGTH = 20_000
 NAME_LENGTH = 500
 URL_LENGTH = 2_000
-# What a product is called that came without a shop or an id; neither is read by a model.
-PLATFORM, PRODUCT_ID = "http", "request"
+# Of one batch, whatever a server is configured to.
+MOST_PRODUCTS = 10_000
+# Of one product; room for some that are unknown, which are named.
+MOST_KEYS = 100
 
 
 def _present(value: str | None) -> str | None:
@@ -34,8 +31,8 @@ _Description = Annotated[str, StringConstraints(strip_whitespace=True, max_lengt
 _Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=NAME_LENGTH)]
 _Url = Annotated[str, StringConstraints(strip_whitespace=True, max_length=URL_LENGTH)]
 
-_EXAMPLE_PRODUCT = {"title": "Men's leather running shoes, black", "brand": "Acme", "platform": "acme.example"}
-_EXAMPLE_ANSWER: dict[str, Any] = {
+EXAMPLE_PRODUCT = {"title": "Men's leather running shoes, black", "brand": "Acme", "platform": "acme.example"}
+EXAMPLE_ANSWER: dict[str, Any] = {
     "path": ["Footwear", "Shoes", "Sports Shoes"],
     "category": "Footwear > Shoes > Sports Shoes",
     "category_id": "3f2a91c07bde",
@@ -55,6 +52,23 @@ _EXAMPLE_ANSWER: dict[str, Any] = {
     "degraded": None,
 }
 _EXAMPLE_PROBLEM = {"error": {"reason": "nothing_to_read", "message": "neither title nor image; send at least one", "request_id": "0b6f8d7c5a4e4f0f"}}
+_EXAMPLE_MODEL: dict[str, Any] = {
+    "bundle": "8c1f0d2e9a7b",
+    "taxonomy": "5d0c6f7e1b2a",
+    "categories": 96,
+    "leaves": 60,
+    "levels": 3,
+    "gate": 0.93,
+    "gate_by_platform": {"acme.example": 0.97},
+    "decoder": "greedy",
+    "precision": 0.995,
+    "coverage": None,
+    "text_fields": ["title"],
+    "encoders": {"text": "1f3b5c7d9e0a"},
+    "limits": {"max_body_bytes": 32_000_000, "max_products": 256},
+    "canary": None,
+    "refused": None,
+}
 
 
 def _documented(example: dict[str, Any]) -> ConfigDict:
@@ -64,7 +78,7 @@ def _documented(example: dict[str, Any]) -> ConfigDict:
 class ClassifyRequest(BaseModel):
     """One product. Everything is optional, but without a text and a usable image there is nothing to read."""
 
-    model_config = _documented(_EXAMPLE_PRODUCT)
+    model_config = _documented(EXAMPLE_PRODUCT)
 
     title: Annotated[_Title | None, AfterValidator(_present)] = Field(None, description="the product's title")
     description: Annotated[_Description | None, AfterValidator(_present)] = Field(
@@ -80,13 +94,24 @@ class ClassifyRequest(BaseModel):
         None, description="instead of `image`: where the image file is, on a host that the server's images_by_url.allow names; off by default"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _few_keys(cls, data: Any) -> Any:
+        # Every unknown key becomes an error of a kilobyte: a body of a million would take a hundred times its size.
+        if isinstance(data, dict) and len(data) > MOST_KEYS:
+            raise ValueError(f"{len(data)} fields; a product has {', '.join(cls.model_fields)}")
+        return data
+
 
 class BatchRequest(BaseModel):
     """Several products; answered in order."""
 
-    model_config = _documented({"products": [_EXAMPLE_PRODUCT, {"title": "Silk scarf"}]})
+    model_config = _documented({"products": [EXAMPLE_PRODUCT, {"title": "Silk scarf"}]})
 
-    products: list[ClassifyRequest] = Field(description="at most as many as /v1/model says in limits.max_products")
+    # Both bound what a body of a million empty or wrong products costs: objects and errors weigh a hundred times what they do as JSON.
+    products: Annotated[list[ClassifyRequest], FailFast()] = Field(
+        max_length=MOST_PRODUCTS, description="at most as many as /v1/model says in limits.max_products"
+    )
 
 
 class LevelConfidence(BaseModel):
@@ -107,7 +132,7 @@ class AlternativePath(BaseModel):
 class ClassifyResponse(BaseModel):
     """The category of one product."""
 
-    model_config = _documented(_EXAMPLE_ANSWER)
+    model_config = _documented(EXAMPLE_ANSWER)
 
     path: list[str] = Field(description="category names from level 1 down, as deep as the wanted precision holds, if /v1/model names one")
     category: str = Field(description='the path as text, "A > B > C"')
@@ -140,7 +165,7 @@ class ProblemDetail(BaseModel):
 
     reason: str = Field(description="short stable code")
     message: str = Field(description="what was found, what was expected, what to do")
-    request_id: str | None = Field(None, description="also in the X-Request-ID header; null for one product of a batch")
+    request_id: str | None = Field(None, description="also in the X-Request-ID header; null for one product of a batch or a stream")
 
 
 class Problem(BaseModel):
@@ -151,10 +176,16 @@ class Problem(BaseModel):
     error: ProblemDetail
 
 
+class LineProblem(Problem):
+    """A line of a stream that has no answer, in its place."""
+
+    line: int = Field(ge=1, description="which line of the request, from 1, blank ones counted")
+
+
 class BatchResponse(BaseModel):
     """One entry a product, in the order they were sent."""
 
-    model_config = _documented({"results": [_EXAMPLE_ANSWER, {"error": {**_EXAMPLE_PROBLEM["error"], "request_id": None}}]})
+    model_config = _documented({"results": [EXAMPLE_ANSWER, {"error": {**_EXAMPLE_PROBLEM["error"], "request_id": None}}]})
 
     results: list[ClassifyResponse | Problem]
 
@@ -175,6 +206,8 @@ class CanaryInfo(BaseModel):
 class ModelInfo(BaseModel):
     """Which model answers, for people and monitoring. Deliberately without paths of the server."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE_MODEL]})
+
     bundle: str = Field(description="version: equal for equal content")
     taxonomy: str = Field(description="hash of the category tree")
     categories: int
@@ -192,74 +225,5 @@ class ModelInfo(BaseModel):
     refused: str | None = Field(None, description="why the bundle that was promoted last is not served by this replica; null if it is")
 
 
-def model_info(bundle: Bundle, limits: dict[str, float]) -> ModelInfo:
-    tree, settings = bundle.tree, bundle.settings
-    return ModelInfo(
-        bundle=bundle.version,
-        taxonomy=tree.hash,
-        categories=len(tree),
-        leaves=int(tree.is_leaf.sum()),
-        levels=tree.depth,
-        gate=settings.gate.threshold,
-        gate_by_platform={name: own.threshold for name, own in settings.gate.platforms.items()},
-        decoder=settings.decoder,
-        precision=settings.backoff.precision if settings.backoff else None,
-        coverage=settings.conformal.coverage if settings.conformal else None,
-        text_fields=list(settings.text_fields),
-        encoders=bundle.manifest.encoders,
-        limits=limits,
-    )
-
-
 def problem(reason: str, message: str, request_id: str | None = None) -> Problem:
     return Problem(error=ProblemDetail(reason=reason, message=message, request_id=request_id))
-
-
-def to_product(request: ClassifyRequest) -> Product | Problem:
-    """The request as a product, still without the image behind `image_url`, or why it is none. What an image's bytes hold is stage two's business."""
-    if request.image is not None and request.image_url is not None:
-        return problem("image_given_twice", "image and image_url are both there; send one of them")
-    image = None
-    if request.image is not None:
-        text = request.image
-        if text[:5].lower() == "data:":
-            head, comma, text = text.partition(",")
-            if not comma or not head.lower().endswith(";base64"):
-                return problem("image_not_base64", "the image is a data: URL without ';base64,'; expected data:image/jpeg;base64,...")
-        try:
-            # Encoders wrap lines (RFC 2045); everything else outside the alphabet is an error, not skipped.
-            image = base64.b64decode("".join(text.split()), validate=True)
-        except (binascii.Error, ValueError) as error:
-            return problem("image_not_base64", f"the image is not base64 ({error}); send the file's bytes in standard base64, or leave the image out")
-    return Product(
-        platform=request.platform or PLATFORM,
-        product_id=request.product_id or PRODUCT_ID,
-        title=request.title,
-        description=request.description,
-        brand=request.brand,
-        image=image,
-    )
-
-
-def to_response(result: Answer | Unreadable) -> ClassifyResponse | Problem:
-    """An answer as it is sent; a product with nothing to read as a Problem."""
-    if isinstance(result, Unreadable):
-        return problem(result.reason, result.detail)
-    return ClassifyResponse(
-        path=list(result.path),
-        category=format_path(result.path),
-        category_id=result.category_id,
-        confidences=[
-            LevelConfidence(level=level, category=name, confidence=confidence)
-            for level, (name, confidence) in enumerate(zip(result.path, result.confidences, strict=True), 1)
-        ],
-        alternatives=[AlternativePath(path=list(other.path), confidence=other.confidence) for other in result.alternatives],
-        stage=result.stage,
-        bundle=result.bundle,
-        image_problem=result.image_problem,
-        stopped_at_parent=result.stopped_at_parent,
-        holds_precision=result.holds_precision,
-        candidates=None if result.candidates is None else [list(path) for path in result.candidates],
-        candidates_under=None if result.candidates is None else list(common_path(result.candidates)),
-        degraded=result.degraded,
-    )

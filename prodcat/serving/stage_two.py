@@ -32,7 +32,7 @@ class StageTwoError(Exception):
     """Stage two gives no answer.
 
     Args:
-        reason: one of cascade.DEGRADED.
+        reason: one of DEGRADED.
     """
 
     def __init__(self, reason: str) -> None:

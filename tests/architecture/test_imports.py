@@ -28,7 +28,8 @@ LIGHT = {
     # What the text replica loads: half a second and 250 MB instead of two and 800.
     "prodcat.prediction.text_stage": ("torch", "transformers", "timm", "open_clip", "sklearn", "pandas", "ray"),
     # What a client of the schema or of the API without Ray loads.
-    "prodcat.serving.schema": ("torch", "transformers", "ray"),
+    "prodcat.serving.schema": ("torch", "transformers", "ray", "onnxruntime", "numpy", "pyarrow", "fastapi"),
+    "prodcat.client": ("torch", "transformers", "ray", "onnxruntime", "numpy", "pyarrow", "fastapi", "starlette", "yaml"),
     "prodcat.serving.api": ("torch", "transformers", "ray"),
     "prodcat.taxonomy": ("torch", "pyarrow", "ray"),
     "prodcat.decoding": ("torch", "pyarrow", "ray"),

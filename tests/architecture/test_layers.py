@@ -1,6 +1,7 @@
 """Who may import whom, read from the sources without importing them; imports inside functions count too."""
 
 import ast
+import sys
 from pathlib import Path
 
 BASE = frozenset({"errors", "taxonomy", "contracts", "images", "config", "decoding", "masking"})
@@ -68,6 +69,21 @@ def test_a_module_imports_only_layers_below_it(module_file: Path, repository: Pa
     # What lies at the top and is not base puts the parts together (cli and its like): it may import every part, but no ray.
     found = breaches(part, names) if part in ALLOWED.keys() | BASE else set()
     assert not found, f"{place} may not import {sorted(found)}: see ALLOWED in this file"
+
+
+def test_the_client_needs_no_server(repository: Path) -> None:
+    """Whoever asks a served model may have installed httpx and pydantic and copied these few files."""
+    todo, seen, others = ["prodcat.client"], set(), set()
+    while todo:
+        name = todo.pop()
+        path = repository / Path(*name.split(".")).with_suffix(".py")
+        if not name.startswith("prodcat"):
+            others.add(name.split(".")[0])
+        elif name not in seen and path.is_file():
+            seen.add(name)
+            todo += imports(path, name.rpartition(".")[0])
+    assert seen == {"prodcat.client", "prodcat.errors", "prodcat.serving.schema", "prodcat.prediction.degradation"}
+    assert others - set(sys.stdlib_module_names) == {"httpx", "pydantic"}
 
 
 def test_every_part_has_its_layer(module_file: Path, repository: Path) -> None:

@@ -14,7 +14,7 @@ from prodcat.prediction.calibration import Calibration, Curve
 from prodcat.prediction.cascade import CascadeSettings
 from prodcat.prediction.conformal import Conformal
 from prodcat.prediction.gate import Gate, GateOutcome, GatePoint, GatePrices, PlatformGate
-from prodcat.serving.schema import model_info
+from prodcat.serving.conversion import model_info
 from prodcat.taxonomy import Taxonomy
 
 TREE = Taxonomy([("a", "b"), ("c",)])

@@ -16,7 +16,8 @@ from prodcat.prediction.cascade import Answer, Cascade, CascadeSettings, StageTw
 from prodcat.prediction.conformal import Conformal, ConformalConfig
 from prodcat.prediction.distributed import prediction_row
 from prodcat.prediction.gate import Gate, GateConfig, PlatformGate
-from prodcat.serving.schema import ClassifyRequest, ClassifyResponse, to_product, to_response
+from prodcat.serving.conversion import to_product, to_response
+from prodcat.serving.schema import ClassifyRequest, ClassifyResponse
 from prodcat.taxonomy import HeadLayout, Taxonomy
 
 TREE = Taxonomy([("Apparel", "Shirts"), ("Apparel", "Socks"), ("Shoes", "Sneakers", "Running"), ("Shoes", "Sneakers", "Court"), ("Gifts",)])

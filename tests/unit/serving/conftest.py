@@ -12,6 +12,7 @@ from prodcat.images import ImageLimits, decode
 from prodcat.prediction.calibration import Calibration
 from prodcat.prediction.cascade import Cascade, CascadeSettings, StageTwoOutput
 from prodcat.prediction.gate import Gate
+from prodcat.serving.schema import ModelInfo
 from prodcat.taxonomy import Taxonomy
 
 TREE = Taxonomy([("Footwear", "Shoes", "Boots"), ("Footwear", "Shoes", "Heels"), ("Footwear", "Sandals"), ("Bags",)])
@@ -58,3 +59,21 @@ def cascade() -> Cascade:
     plain = Calibration(temperatures=(1.0,) * 3)
     settings = CascadeSettings(text_fields=("title",), calibration_one=plain, calibration_two=plain, gate=Gate(threshold=0.9))
     return Cascade(TREE, settings, WordReader(), WordAndImageReader(), "feedc0ffee00")
+
+
+@pytest.fixture
+def model_info() -> ModelInfo:
+    return ModelInfo(
+        bundle="feedc0ffee00",
+        taxonomy="abc",
+        categories=6,
+        leaves=4,
+        levels=3,
+        gate=0.9,
+        decoder="greedy",
+        precision=None,
+        coverage=None,
+        text_fields=["title"],
+        encoders={},
+        limits={},
+    )

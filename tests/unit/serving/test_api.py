@@ -381,7 +381,7 @@ def test_a_failure_inside_answers_with_an_id_and_no_traceback(cascade: Cascade, 
 
 def test_the_document_describes_every_route_with_examples(api: FastAPI) -> None:
     document = api.openapi()
-    assert sorted(document["paths"]) == ["/healthz", "/readyz", "/v1/classify", "/v1/classify/batch", "/v1/model"]
+    assert sorted(document["paths"]) == ["/healthz", "/readyz", "/v1/classify", "/v1/classify/batch", "/v1/classify/stream", "/v1/model"]
     for name in ("ClassifyRequest", "ClassifyResponse", "BatchRequest", "BatchResponse", "Problem"):
         assert document["components"]["schemas"][name]["examples"]
     for path in ("/v1/classify", "/v1/classify/batch"):

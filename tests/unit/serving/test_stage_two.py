@@ -11,7 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from prodcat.contracts import Product
-from prodcat.prediction.cascade import DEGRADED, Cascade
+from prodcat.prediction.cascade import Cascade
+from prodcat.prediction.degradation import DEGRADED
 from prodcat.prediction.preparing import Prepared
 from prodcat.serving.api import create_api
 from prodcat.serving.limits import RequestLimits
