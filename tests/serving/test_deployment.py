@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from prodcat.client import Client
 from prodcat.contracts import Product
 from prodcat.errors import BundleError, ConfigError
 from prodcat.prediction.bundle import Bundle
@@ -104,6 +106,17 @@ def test_http_agrees_with_the_predictor_under_concurrency(url: str, products: li
         answers = list(pool.map(lambda product: client.post("/v1/classify", json=_body(product)), products * 6))
     for answer, wanted in zip(answers, expected * 6, strict=True):
         _agrees(answer.json(), wanted)
+
+
+def test_the_stream_and_the_client_agree_with_the_predictor(url: str, products: list[Product], expected: list[Answer | Unreadable]) -> None:
+    lines = "".join(json.dumps(_body(product)) + "\n" for product in products)
+    answer = httpx.post(f"{url}/v1/classify/stream", content=lines, headers={"Content-Type": "application/x-ndjson"}, timeout=60)
+    assert answer.headers["Content-Type"] == "application/x-ndjson"
+    for line, wanted in zip(answer.text.splitlines(), expected, strict=True):
+        _agrees(json.loads(line), wanted)
+    with Client(url) as client:
+        for got, wanted in zip(client.classify_batch([_body(product) for product in products]), expected, strict=True):
+            _agrees(got.model_dump(), wanted)
 
 
 def test_readiness_and_model(url: str, tiny_bundle: Bundle) -> None:
