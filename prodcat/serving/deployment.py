@@ -32,7 +32,7 @@ from prodcat.serving.keys import KeyRing
 from prodcat.serving.models import Model, Models, NotYet, follow
 from prodcat.serving.remote_images import RemoteImages
 from prodcat.serving.stage_two import StageTwoClient, StageTwoError
-from prodcat.serving.store import Entry, Promoted, open_entry, served
+from prodcat.serving.store import MODELS, Entry, Promoted, open_entry, served
 
 if TYPE_CHECKING:
     from prodcat.prediction.multimodal_stage import MultimodalStage as StageTwo
@@ -116,13 +116,22 @@ class TextStage:
         assert promoted is not None, f"{place} was there when the application was built"
         # A canary is taken up like one that is promoted later: what is wrong with it must not keep the current bundle from answering.
         self._serves = Promoted(current=promoted.current, previous=promoted.previous)
-        self._stage_two: dict[Entry, StageTwoClient] = {}
+        self._stage_two: dict[Model, StageTwoClient] = {}
         self._models = Models(self._model(promoted.current))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         keys = KeyRing(Path(self._args.keys)) if self._args.keys else None
         images = RemoteImages(self._args.images_by_url)
-        return create_api(self._models, self._args.limits, self._missing, follow=self._follow, id_header=False, images=images, keys=keys)
+        return create_api(
+            self._models,
+            self._args.limits,
+            self._missing,
+            # A bundle's own folder stays as it is: what is changed there is found out by nobody, and refused by the next replica.
+            follow=self._follow if (self._place / MODELS).is_file() else None,
+            id_header=False,
+            images=images,
+            keys=keys,
+        )
 
     async def _follow(self) -> None:
         await follow(self._models, self._serves, lambda: served(self._place), self._loaded)
@@ -130,9 +139,9 @@ class TextStage:
     async def _loaded(self, entry: Entry) -> Model:
         model = await asyncio.to_thread(self._model, entry)
         try:
-            await self._warm_up(entry, model, seconds=LOADING_SECONDS)
+            await self._warm_up(model, seconds=LOADING_SECONDS)
         except StageTwoError as error:
-            model.retire()
+            model.close()
             if error.reason == "stage_two_failed":
                 raise BundleError(f"{entry.folder}: its stage two does not answer a warm-up; the replica's log says why") from error
             raise NotYet(DEGRADED[error.reason]) from error
@@ -149,14 +158,20 @@ class TextStage:
         )
         cascade = bundle.text_cascade()
         cascade.first([WARM_UP])
-        self._stage_two[entry] = client
-        return Model(cascade, client.read, model_info(bundle, limits.model_dump()), limits, threads=text.threads)
+        info = model_info(bundle, limits.model_dump())
 
-    async def _warm_up(self, entry: Entry, model: Model, *, seconds: float) -> None:
+        def closed() -> None:
+            self._stage_two.pop(model).close()
+
+        model = Model(cascade, client.read, info, limits, threads=text.threads, on_closed=closed)
+        self._stage_two[model] = client
+        return model
+
+    async def _warm_up(self, model: Model, *, seconds: float) -> None:
         first = model.cascade.first([WARM_UP])
         # Whether or not stage one is sure of it.
         vectors = first.vectors if first.unsure else model.cascade.stage_one.read([str(WARM_UP.title)])[1]
-        await self._stage_two[entry].read([WARM_UP], vectors, deadline=seconds)
+        await self._stage_two[model].read([WARM_UP], vectors, deadline=seconds)
 
     async def _send(self, entry: Entry, prepared: Prepared) -> np.ndarray:
         response = self._multimodal.read.remote(entry, prepared)
@@ -176,10 +191,10 @@ class TextStage:
 
     async def _missing(self) -> str | None:
         # Once it has answered it counts as there: an outage of stage two must not take the text stage out of service.
-        client = self._stage_two[self._serves.current]
-        if not client.answered and self._args.multimodal.min_replicas:
+        model = self._models.current
+        if not self._stage_two[model].answered and self._args.multimodal.min_replicas:
             try:
-                await self._warm_up(self._serves.current, self._models.current, seconds=5)
+                await self._warm_up(model, seconds=5)
             except StageTwoError:
                 return "stage two has not answered its warm-up yet"
         return None

@@ -26,6 +26,8 @@ AskStageTwo = Callable[[list[Product], np.ndarray | None], Awaitable[StageTwoOut
 
 # Products of a canary that the current bundle is asked again at the same time, to compare: beyond it they go uncompared, not unanswered.
 COMPARED_AT_ONCE = 64
+# Between finding out which model is current and asking it, a request may be put off for some turns of the event loop; this is much longer.
+RETIRED_AFTER_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -37,15 +39,25 @@ class Model:
         cascade: `first`, `finish` and `alone` run in this process; its stage two is not used.
         ask: this bundle's stage two.
         threads: stage one's, see FirstPassQueue.
+        on_closed: called once, when nothing is under way any more.
     """
 
-    def __init__(self, cascade: Cascade, ask: AskStageTwo, info: ModelInfo, limits: RequestLimits, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        cascade: Cascade,
+        ask: AskStageTwo,
+        info: ModelInfo,
+        limits: RequestLimits,
+        *,
+        threads: int = 1,
+        on_closed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.cascade, self.info = cascade, info
-        self._ask = ask
+        self._ask, self._on_closed = ask, on_closed
         self._queue = FirstPassQueue(cascade.first, threads=threads, most=limits.max_waiting_products)
         self._recent = RecentAnswers(self._classify, seconds=limits.recent_seconds, entries=limits.recent_entries)
         self._under_way = 0
-        self._retired = False
+        self._closed = False
 
     async def classify(self, products: Sequence[Product]) -> list[Result]:
         """n products -> n results in order. Raises Overloaded."""
@@ -54,14 +66,19 @@ class Model:
             return await self._recent.classify(products)
         finally:
             self._under_way -= 1
-            if self._retired:
-                self.retire()
 
     def retire(self) -> None:
-        """Give its threads back once the last request that it began has ended."""
-        self._retired = True
-        if not self._under_way:
+        """Give its threads back, after every request that has begun with it or was about to."""
+        asyncio.get_running_loop().call_later(RETIRED_AFTER_SECONDS, self.close)
+
+    def close(self) -> None:
+        """Give its threads back as soon as nothing is under way."""
+        if self._under_way:
+            asyncio.get_running_loop().call_later(1.0, self.close)
+        elif not self._closed:
+            self._closed = True
             self._queue.close()
+            self._on_closed()
 
     async def _classify(self, products: list[Product]) -> list[Result]:
         first = await self._queue.first(products)
@@ -139,7 +156,7 @@ class Models:
     def close(self) -> None:
         for model in (self.current, self.canary):
             if model is not None:
-                model.retire()
+                model.close()
 
     async def classify(self, products: Sequence[Product]) -> list[Result]:
         """As Model.classify; a product always goes to the same bundle, whatever it is sent with, and a canary that fails costs no answer."""
@@ -216,7 +233,7 @@ async def follow(
                     fresh[entry] = await load(entry)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with what was promoted, what is served stays
             for model in fresh.values():
-                model.retire()
+                model.close()
             if isinstance(error, NotYet):
                 models.refused = f"not served yet: {error}"
             else:

@@ -80,6 +80,34 @@ def test_what_has_begun_ends_with_the_bundle_it_began_with(cascade: Cascade) -> 
     run(cascade, body)
 
 
+def test_a_model_closes_once_and_not_under_a_request(cascade: Cascade, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prodcat.serving.models.RETIRED_AFTER_SECONDS", 0.01)
+    closed: list[str] = []
+
+    async def body(make: Maker) -> None:
+        make.go.clear()
+        old = make("old")
+        old._on_closed = lambda: closed.append("old")
+        models = Models(old)
+        begun = asyncio.create_task(models.classify([Product("shop", "1", title="boots")]))
+        while not make.stage_two_asked:
+            await asyncio.sleep(0)
+        models.take_up(make("new"))
+        # What was about to begin with the old one, and begins now.
+        late = asyncio.create_task(old.classify(products(1)))
+        await asyncio.sleep(0.05)
+        assert closed == []
+        assert bundles(await late) == ["old"]
+        make.go.set()
+        assert bundles(await begun) == ["old"]
+        old.close()
+        old.close()
+        assert closed == ["old"]
+        models.close()
+
+    run(cascade, body)
+
+
 def test_a_canary_answers_its_share_always_the_same_products_and_in_order(cascade: Cascade) -> None:
     async def body(make: Maker) -> None:
         models = Models(make("current"))
