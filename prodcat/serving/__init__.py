@@ -1,1 +1,1 @@
-"""The cascade over HTTP. `schema`, `queue`, `limits` and `api` know no Ray; `deployment` puts them on Ray Serve."""
+"""The cascade over HTTP. Only `deployment` knows Ray; all else is pure, and asks stage two through a function."""

@@ -61,19 +61,22 @@ def cascade() -> Cascade:
     return Cascade(TREE, settings, WordReader(), WordAndImageReader(), "feedc0ffee00")
 
 
+INFO = ModelInfo(
+    bundle="feedc0ffee00",
+    taxonomy="abc",
+    categories=6,
+    leaves=4,
+    levels=3,
+    gate=0.9,
+    decoder="greedy",
+    precision=None,
+    coverage=None,
+    text_fields=["title"],
+    encoders={},
+    limits={},
+)
+
+
 @pytest.fixture
 def model_info() -> ModelInfo:
-    return ModelInfo(
-        bundle="feedc0ffee00",
-        taxonomy="abc",
-        categories=6,
-        leaves=4,
-        levels=3,
-        gate=0.9,
-        decoder="greedy",
-        precision=None,
-        coverage=None,
-        text_fields=["title"],
-        encoders={},
-        limits={},
-    )
+    return INFO

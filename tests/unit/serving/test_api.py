@@ -18,25 +18,13 @@ from prodcat.prediction.cascade import Answer, Cascade, StageTwoOutput
 from prodcat.serving.api import create_api
 from prodcat.serving.limits import BodyLimit, RequestLimits
 from prodcat.serving.models import Model, Models
-from prodcat.serving.schema import ModelInfo
+
+from .conftest import INFO as PLAIN_INFO
 
 SURE = {"title": "Footwear: Shoes, Boots"}
 UNSURE = {"title": "boots"}
 LIMITS = RequestLimits(max_body_bytes=200_000, max_products=4)
-INFO = ModelInfo(
-    bundle="feedc0ffee00",
-    taxonomy="abc",
-    categories=6,
-    leaves=4,
-    levels=3,
-    gate=0.9,
-    decoder="greedy",
-    precision=None,
-    coverage=None,
-    text_fields=["title"],
-    encoders={},
-    limits=LIMITS.model_dump(),
-)
+INFO = PLAIN_INFO.model_copy(update={"limits": LIMITS.model_dump()})
 
 
 class Readiness:

@@ -18,23 +18,10 @@ from prodcat.serving.key_file import add_key, revoke_key
 from prodcat.serving.keys import KeyRing
 from prodcat.serving.limits import RequestLimits
 from prodcat.serving.models import Model, Models
-from prodcat.serving.schema import ModelInfo
+
+from .conftest import INFO
 
 LIMITS = RequestLimits(max_body_bytes=200_000, max_products=4)
-INFO = ModelInfo(
-    bundle="feedc0ffee00",
-    taxonomy="abc",
-    categories=6,
-    leaves=4,
-    levels=3,
-    gate=0.9,
-    decoder="greedy",
-    precision=None,
-    coverage=None,
-    text_fields=["title"],
-    encoders={},
-    limits=LIMITS.model_dump(),
-)
 SURE = {"title": "Footwear: Shoes, Boots"}
 # method, path, body, status with a key
 CLOSED = [

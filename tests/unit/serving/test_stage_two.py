@@ -17,13 +17,9 @@ from prodcat.prediction.preparing import Prepared
 from prodcat.serving.api import create_api
 from prodcat.serving.limits import RequestLimits
 from prodcat.serving.models import Model, Models
-from prodcat.serving.schema import ModelInfo
 from prodcat.serving.stage_two import FAILURES, PAUSE_SECONDS, PRODUCTS_A_CALL, StageTwoClient, StageTwoError
 
-INFO = ModelInfo(
-    bundle="feedc0ffee00", taxonomy="abc", categories=6, leaves=4, levels=3, gate=0.9, decoder="greedy", precision=None, coverage=None,
-    text_fields=["title"], encoders={}, limits={},
-)  # fmt: skip
+from .conftest import INFO
 
 
 def prepare(products: Sequence[Product], vectors: np.ndarray | None) -> Prepared:

@@ -19,23 +19,12 @@ from prodcat.serving.api import create_api
 from prodcat.serving.first_pass import Overloaded
 from prodcat.serving.limits import RequestLimits
 from prodcat.serving.recent import Result
-from prodcat.serving.schema import ClassifyRequest, ClassifyResponse, ModelInfo, Problem
+from prodcat.serving.schema import ClassifyRequest, ClassifyResponse, Problem
+
+from .conftest import INFO as PLAIN_INFO
 
 LIMITS = RequestLimits(max_body_bytes=2_000, max_products=3)
-INFO = ModelInfo(
-    bundle="feedc0ffee00",
-    taxonomy="abc",
-    categories=6,
-    leaves=4,
-    levels=3,
-    gate=0.9,
-    decoder="greedy",
-    precision=None,
-    coverage=None,
-    text_fields=["title"],
-    encoders={},
-    limits=LIMITS.model_dump(),
-)
+INFO = PLAIN_INFO.model_copy(update={"limits": LIMITS.model_dump()})
 
 
 class Echo:
