@@ -1,6 +1,7 @@
 """What travels to stage two says all that stage two would have read itself."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,3 +93,31 @@ def test_texts_of_like_length_are_read_together_and_come_back_in_order(tiny_bund
     assert widths[0] < widths[-1] == prepared.inputs["text"][1].shape[1]
     alone = np.concatenate([encode(tower.prepare([title])) for title in titles])
     np.testing.assert_allclose(features["text"], alone, atol=1e-5)
+
+
+class _Small:
+    """A stage two with memory for two products at once, and none at all for a title of 'large'."""
+
+    def __init__(self, stage: Any) -> None:
+        self.preparation, self._stage = stage.preparation, stage
+        self.sizes: list[int] = []
+
+    def infer(self, prepared: Prepared) -> np.ndarray:
+        self.sizes.append(prepared.size)
+        if prepared.size > 2:
+            raise MemoryError
+        return np.asarray(self._stage.infer(prepared))
+
+
+def test_a_batch_too_large_for_the_memory_is_halved_and_one_call_too_large_is_named(tiny_bundle: Bundle) -> None:
+    from prodcat.serving.deployment import infer_each
+    from prodcat.serving.stage_two import StageTwoError
+
+    stage = tiny_bundle.multimodal_stage()
+    small = _Small(stage)
+    calls = [stage.prepare([product]) for product in PRODUCTS]
+    for got, call in zip(infer_each(small, calls), calls, strict=True):  # type: ignore[arg-type]
+        np.testing.assert_allclose(got, stage.infer(call), atol=1e-4)
+    assert small.sizes == [5, 2, 3, 1, 2]
+    with pytest.raises(StageTwoError, match="stage_two_out_of_memory"):
+        infer_each(small, [stage.prepare(PRODUCTS[:3])])  # type: ignore[arg-type]
