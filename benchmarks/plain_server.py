@@ -1,6 +1,6 @@
 """What a user would write without prodcat: one FastAPI and uvicorn process, transformers and torch in fp32, the weights of stage one.
 
-    python benchmarks/plain_server.py ENCODER WEIGHTS LABELS --port 8100 [--threads 2]
+    python benchmarks/plain_server.py ENCODER WEIGHTS LABELS --port 8100 [--threads 2] [--on-loop]
 
 Started by serving.py. ENCODER: folder in the hub's format; WEIGHTS: safetensors of encoder and a linear layer; LABELS: JSON list.
 """
@@ -29,6 +29,7 @@ def main() -> None:
     arguments.add_argument("--port", type=int, default=8100)
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--max-tokens", type=int, default=64)
+    arguments.add_argument("--on-loop", action="store_true", help="compute on the event loop, not in threads")
     a = arguments.parse_args()
     torch.set_num_threads(a.threads)
     labels = json.loads(a.labels.read_text())
@@ -40,8 +41,7 @@ def main() -> None:
     head.load_state_dict({"weight": weights["head.weight"], "bias": weights["head.bias"]})
     app = FastAPI()
 
-    @app.post("/classify")
-    def classify(product: Product) -> dict[str, object]:
+    def answer(product: Product) -> dict[str, object]:
         batch = tokenizer(product.title, return_tensors="pt", truncation=True, max_length=a.max_tokens)
         with torch.inference_mode():
             hidden = encoder(**batch).last_hidden_state
@@ -50,6 +50,14 @@ def main() -> None:
         best = int(probabilities.argmax())
         return {"category": labels[best], "confidence": float(probabilities[best])}
 
+    if a.on_loop:
+
+        @app.post("/classify")
+        async def classify(product: Product) -> dict[str, object]:
+            return answer(product)
+
+    else:
+        app.post("/classify")(answer)
     uvicorn.run(app, host="127.0.0.1", port=a.port, log_level="error")
 
 

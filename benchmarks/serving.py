@@ -7,7 +7,7 @@ RUN is the folder of a finished `prodcat fit`; the titles are those of its test 
 
     single   POST /v1/classify over HTTP (HAProxy, direct ingress), 64 connections, gate open: all are answered by stage one, on one thread
     batch    POST /v1/classify/batch, 256 products a request
-    plain    benchmarks/plain_server.py: FastAPI, uvicorn, transformers, torch fp32, the same weights; the better of one and two threads
+    plain    benchmarks/plain_server.py: FastAPI, uvicorn, transformers, torch fp32, the same weights; the best of four ways to run it
     bare     onnxruntime alone on one thread: batches of 32 of the same titles, and one by one
 
 Prints medians over the rounds and their ratios, latencies of one connection and at 80 % of the saturating load, the text replica's memory and start,
@@ -41,12 +41,14 @@ from load import latencies  # type: ignore[import-not-found]
 from safetensors.numpy import load_file, save_file
 
 from prodcat.catalog.store import Catalog
+from prodcat.config import read_yaml, validate
+from prodcat.encoders.inputs import Tokens
 from prodcat.evaluation.metrics import ancestor_sums, hierarchical
 from prodcat.labelled import Labelled, labelled
 from prodcat.model.losses import Objective
 from prodcat.overlay import Overlay
 from prodcat.prediction.bundle import Bundle, write_bundle
-from prodcat.prediction.text_stage import TextStage
+from prodcat.prediction.text_stage import MODEL, SETTINGS, TextStageSettings
 from prodcat.profile import FitConfig
 from prodcat.run_folder import open_run
 from prodcat.training.text_stage import TextStageModule, export, text_task
@@ -93,15 +95,15 @@ end
 
 
 @contextlib.contextmanager
-def plain(run: Path, bundle: Bundle, scratch: Path, threads: int, port: int) -> Iterator[str]:
+def plain(run: Path, bundle: Bundle, scratch: Path, variant: Sequence[str], port: int) -> Iterator[str]:
     weights = load_file(run / "stage_one" / "model.safetensors")
     own = {name.removeprefix("classifier."): value for name, value in weights.items() if name.startswith("classifier.encoder.")}
     own |= {f"head.{kind}": weights[f"classifier.head.linear.{kind}"] for kind in ("weight", "bias")}
     save_file(own, scratch / "plain.safetensors")
     names = [" > ".join(category.path) for category in bundle.tree.categories] + [f"stop {node}" for node in bundle.layout.stops]
     (scratch / "labels.json").write_text(json.dumps(names))
-    command = [sys.executable, str(HERE / "plain_server.py"), str(run / "encoders" / "stage_one"), str(scratch / "plain.safetensors")]
-    server = subprocess.Popen([*command, str(scratch / "labels.json"), "--port", str(port), "--threads", str(threads)])
+    command = [sys.executable, str(HERE / "plain_server.py"), str(run / "encoders" / "stage_one" / "ready"), str(scratch / "plain.safetensors")]
+    server = subprocess.Popen([*command, str(scratch / "labels.json"), "--port", str(port), *variant])
     try:
         url = f"http://127.0.0.1:{port}/classify"
         for _ in range(120):
@@ -120,25 +122,29 @@ def plain(run: Path, bundle: Bundle, scratch: Path, threads: int, port: int) -> 
 class Bare:
     """onnxruntime and nothing else, on one thread."""
 
-    def __init__(self, one: Path, many: Path, titles: Sequence[str]) -> None:
+    def __init__(self, model: Path, titles: Sequence[str]) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._one = onnxruntime.InferenceSession(str(one / "model.onnx"), options, providers=["CPUExecutionProvider"])
-        self._many = onnxruntime.InferenceSession(str(many / "model.onnx"), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(str(model / MODEL), options, providers=["CPUExecutionProvider"])
+        settings = validate(TextStageSettings, read_yaml(model / SETTINGS), str(model))
+        tokens = Tokens(settings.text, model)
+
         # Tokenized outside the clock: the model alone.
-        tokens = TextStage(one)._tokens
-        self._ids = [tokens.prepare([title]).astype(np.int64) for title in titles]
-        padded = [tokens.prepare(titles[start : start + BARE_BATCH]).astype(np.int64) for start in range(0, len(titles), BARE_BATCH)]
-        self._batches = [(ids, (ids != tokens.settings.pad_id).astype(np.int64)) for ids in padded]
+        def inputs(part: Sequence[str]) -> dict[str, np.ndarray]:
+            ids = tokens.prepare(part).astype(np.int64)
+            return {"input_ids": ids, "attention_mask": (ids != settings.text.pad_id).astype(np.int64)}
+
+        self._singles = [inputs([title]) for title in titles]
+        self._batches = [inputs(titles[start : start + BARE_BATCH]) for start in range(0, len(titles), BARE_BATCH)]
 
     def singles(self, seconds: float) -> tuple[float, float]:
         """Titles a second, one by one, and the median of a run, s."""
         times, end = [], time.perf_counter() + seconds
         while time.perf_counter() < end:
-            for ids in self._ids:
+            for title in self._singles:
                 began = time.perf_counter()
-                self._one.run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})
+                self._session.run(["logits"], title)
                 times.append(time.perf_counter() - began)
         return len(times) / sum(times), statistics.median(times)
 
@@ -146,9 +152,9 @@ class Bare:
         """Titles a second in batches of 32."""
         done, began = 0, time.perf_counter()
         while time.perf_counter() - began < seconds:
-            for ids, mask in self._batches:
-                self._many.run(["logits"], {"input_ids": ids, "attention_mask": mask})
-                done += len(ids)
+            for batch in self._batches:
+                self._session.run(["logits"], batch)
+                done += len(batch["input_ids"])
         return done / (time.perf_counter() - began)
 
 
@@ -181,7 +187,7 @@ def start_seconds() -> float:
 
 
 def f1(nodes: np.ndarray, targets: np.ndarray, bundle: Bundle) -> float:
-    sums = ancestor_sums(nodes, targets, bundle.layout.tree, bundle.layout.may_end)
+    sums = ancestor_sums(nodes, targets, bundle.layout)
     return float(hierarchical(sums)["f1"])
 
 
@@ -246,13 +252,13 @@ def main() -> None:
     test = labelled(catalog, bundle.tree, bundle.settings.text_fields, Overlay())["test"]
     by_key = {product.key: product for product in catalog_products(catalog, set(test.keys))}
     titles = list(dict.fromkeys(text for text in test.texts if text))
-    task = text_task(a.run / "encoders" / "stage_one", bundle.tree, profile.stage_one, Objective(stops=bundle.layout.stops))
+    task = text_task(a.run / "encoders" / "stage_one" / "ready", bundle.tree, profile.stage_one, Objective(stops=bundle.layout.stops))
     measured: dict[str, list[float]] = {name: [] for name in ("single", "batch", "plain", "bare_batches", "bare_singles", "bare_single_s")}
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         export(task, a.run / "stage_one" / "model.safetensors", scratch / "many", batches=True)
         opened = open_gate(bundle, scratch / "opened")
-        bare = Bare(opened.folder / "stage_one", scratch / "many", titles)
+        bare = Bare(scratch / "many", titles)
         single = [json.dumps({"title": title}) for title in titles]
         rest = [titles[start : start + BATCH] for start in range(0, len(titles), BATCH)]
         batch = [json.dumps({"products": [{"title": title} for title in part]}) for part in rest if len(part) == BATCH]
@@ -262,9 +268,9 @@ def main() -> None:
             limits=RequestLimits(recent_seconds=0),
         )
         with cluster(ClusterConfig(num_cpus=2)), run_local(opened.folder, port=a.port, args=args) as base:
-            threads = fastest(a, opened, scratch, single)
+            variant = fastest(a, opened, scratch, single)
             for round_ in range(a.rounds):
-                with plain(a.run, opened, scratch, threads, a.port + 1) as url:
+                with plain(a.run, opened, scratch, variant, a.port + 1) as url:
                     measured["plain"].append(wrk(url, single, a.connections, a.seconds, scratch))
                 measured["single"].append(wrk(f"{base}/v1/classify", single, a.connections, a.seconds, scratch))
                 measured["batch"].append(BATCH * wrk(f"{base}/v1/classify/batch", batch, 4, a.seconds, scratch))
@@ -287,7 +293,7 @@ def main() -> None:
         "titles": len(titles),
         "rounds": a.rounds,
         "connections": a.connections,
-        "plain_threads": threads,
+        "plain": " ".join(variant),
         "single_vs_plain": middle["single"] / middle["plain"],
         "single_vs_bare": middle["single"] / middle["bare_batches"],
         "batch_vs_bare": middle["batch"] / middle["bare_batches"],
@@ -305,17 +311,17 @@ def main() -> None:
 
 
 def ms(found: dict[str, float]) -> dict[str, float]:
-    return {name: round(1000 * value, 2) if name.startswith("p") else value for name, value in found.items()}
+    return {name: round(1000 * value, 2) if name in ("p50", "p90", "p99") else value for name, value in found.items()}
 
 
-def fastest(a: argparse.Namespace, bundle: Bundle, scratch: Path, bodies: Sequence[str]) -> int:
-    """Threads with which the plain server answers most."""
-    rates = {}
-    for threads in (1, 2):
-        with plain(a.run, bundle, scratch, threads, a.port + 1) as url:
-            rates[threads] = wrk(url, bodies, a.connections, a.seconds / 2, scratch)
-    print(f"plain: {rates[1]:.0f} requests/s on one thread, {rates[2]:.0f} on two", flush=True)
-    return max(rates, key=lambda threads: rates[threads])
+def fastest(a: argparse.Namespace, bundle: Bundle, scratch: Path, bodies: Sequence[str]) -> tuple[str, ...]:
+    """The plain server that answers most: torch on one thread or two, requests in FastAPI's threads or one after the other on the event loop."""
+    rates: dict[tuple[str, ...], float] = {}
+    for variant in (("--threads", "1"), ("--threads", "2"), ("--threads", "1", "--on-loop"), ("--threads", "2", "--on-loop")):
+        with plain(a.run, bundle, scratch, variant, a.port + 1) as url:
+            rates[variant] = wrk(url, bodies, a.connections, a.seconds / 2, scratch)
+        print(f"plain {' '.join(variant)}: {rates[variant]:.0f} requests/s", flush=True)
+    return max(rates, key=lambda variant: rates[variant])
 
 
 def catalog_products(catalog: Catalog, wanted: set[str]) -> Iterator[Any]:

@@ -40,7 +40,7 @@ from prodcat.training.distributed import train_encoder
 from prodcat.training.encoders import EncoderTraining
 from prodcat.training.fusion_stage import FusionStageTask, fusion_rows, join_members, modalities_of, trained_fusion, write_stage_two
 from prodcat.training.in_memory import FusionData
-from prodcat.training.text_stage import export, text_rows, text_task
+from prodcat.training.text_stage import EXPORT_FORMAT, export, text_rows, text_task
 
 # In a run's folder: train and validation products without category words.
 MASKED = "masked/products.parquet"
@@ -313,22 +313,21 @@ def _fit_stage_one(
     on_progress: Progress,
 ) -> str:
     folder = out / STAGE_ONE
-    objective = config.objective(config.stage_one.loss, layout, parts["train"].targets)
+    task = text_task(encoder, layout.tree, config.stage_one, config.objective(config.stage_one.loss, layout, parts["train"].targets))
 
     def make() -> None:
-        task = text_task(encoder, layout.tree, config.stage_one, objective)
         tables = {}
         for split in ("train", "validation"):
             rows = [row for row, text in enumerate(parts[split].texts) if text]
             texts = [parts[split].texts[row] or "" for row in rows]
             tables[split] = text_rows(task, texts, layout.end_targets(parts[split].targets[rows]))
         loop = config.stage_one.loop.model_copy(update={"seed": config.seed})
-        weights = fit_on_ray(task, tables, loop=loop, scaling=config.scaling, out=folder, on_progress=on_progress)
-        shutil.rmtree(folder / "exported", ignore_errors=True)
-        export(task, weights, folder / "exported")
+        fit_on_ray(task, tables, loop=loop, scaling=config.scaling, out=folder, on_progress=on_progress)
 
     inputs = [*inputs, config.hierarchy, config.stage_one, config.stage_one_encoder.fields, config.scaling, config.seed]
-    return steps.run("stage one", inputs, folder, make)
+    key = steps.run("stage one", inputs, folder, make)
+    exported = folder / "exported"
+    return steps.run("stage one exported", [key, EXPORT_FORMAT], exported, lambda: export(task, folder / "model.safetensors", exported))
 
 
 def _fit_stage_two(prepared: Prepared, out: Path, config: FitConfig, steps: Steps, on_progress: Progress) -> tuple[FusionStageTask, str]:

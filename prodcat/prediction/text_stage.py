@@ -1,7 +1,7 @@
 """Stage one: titles to node logits on onnxruntime. Imports no torch and no transformers; a replica of it is small and starts fast.
 
-Titles are run one by one. Dynamic int8 scales activations over whatever stands in a batch, so an answer would depend on its neighbours; and padding
-costs on short texts what batching gains. Parallelism comes from running several titles at once, each on one thread.
+Titles are run one by one, inside the model (training/title_loop.py). Dynamic int8 scales activations over whatever stands in a batch, so an answer
+would depend on its neighbours; and padding costs on short texts what batching gains. Parallelism comes from several threads with a part each.
 """
 
 import hashlib
@@ -16,6 +16,9 @@ from prodcat.config import Config, read_yaml, validate
 from prodcat.encoders.inputs import TextInput, Tokens
 
 MODEL, TOKENIZER, SETTINGS = "model.onnx", "tokenizer.json", "text_stage.yaml"
+
+# Titles of one call of onnxruntime: enough that a call costs nothing beside them, few enough that several threads get equal shares.
+PART = 32
 
 
 class TextStageSettings(Config):
@@ -34,8 +37,8 @@ class TextStage:
     """Titles -> node logits.
 
     Args:
-        folder: holds model.onnx (input_ids, attention_mask -> logits [1, C], vector [1, W]), tokenizer.json and text_stage.yaml.
-        threads: titles run at once.
+        folder: holds model.onnx (ids [n, T], lengths [n] -> logits [n, C], vector [n, W]), tokenizer.json and text_stage.yaml.
+        threads: parts of what is read that run at once.
     """
 
     def __init__(self, folder: Path, *, threads: int = 1) -> None:
@@ -51,17 +54,18 @@ class TextStage:
 
     def read(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """n texts -> logits float32 [n, C] and vectors float32 [n, W], each the same as if it were alone."""
-        encoded = [self._tokens.prepare([text]) for text in texts]
-        outputs = list(self._pool.map(self.run, encoded)) if self._pool and len(encoded) > 1 else [self.run(ids) for ids in encoded]
-        logits = np.stack([logit for logit, _ in outputs]) if outputs else np.empty((0, self.settings.columns), np.float32)
-        vectors = np.stack([vector for _, vector in outputs]) if outputs else np.empty((0, self.settings.width), np.float32)
-        return logits, vectors
+        if not texts:
+            return np.empty((0, self.settings.columns), np.float32), np.empty((0, self.settings.width), np.float32)
+        parts = [texts[start : start + PART] for start in range(0, len(texts), PART)]
+        outputs = list(self._pool.map(self._run, parts)) if self._pool and len(parts) > 1 else [self._run(part) for part in parts]
+        return np.concatenate([logits for logits, _ in outputs]), np.concatenate([vectors for _, vectors in outputs])
 
-    def run(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Ids [1, T] of one title -> logits [C], vector [W]."""
-        input_ids = ids.astype(np.int64)
-        logits, vector = self._session.run(["logits", "vector"], {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)})
-        return logits[0], vector[0]
+    def _run(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        ids = self._tokens.prepare(texts).astype(np.int64)
+        # No text holds the padding token, not even one in which it is written.
+        lengths = np.count_nonzero(ids != self.settings.text.pad_id, axis=1)
+        logits, vectors = self._session.run(["logits", "vector"], {"ids": ids, "lengths": lengths})
+        return logits, vectors
 
 
 def text_stage_fingerprint(folder: Path) -> str:

@@ -18,6 +18,7 @@ from prodcat.serving.authentication import require_keys
 from prodcat.serving.conversion import to_product, to_response
 from prodcat.serving.first_pass import Overloaded
 from prodcat.serving.identity import RequestIdentity
+from prodcat.serving.json_routes import DirectAPI, JsonRoute
 from prodcat.serving.keys import KeyRing
 from prodcat.serving.limits import BodyLimit, RequestLimits
 from prodcat.serving.recent import Result
@@ -98,7 +99,7 @@ def create_api(
             following.cancel()
         models.close()
 
-    api = FastAPI(
+    api = DirectAPI(
         title="prodcat",
         version=__version__,
         description="Puts products into a category tree: a text stage answers what it is sure of, a multimodal stage the rest.",
@@ -106,56 +107,52 @@ def create_api(
     )
     _keep_nulls(api)
     # The layer added last is the outermost.
-    api.add_middleware(BodyLimit, max_bytes=limits.max_body_bytes, unbounded=frozenset({STREAM}))
+    api.add_layer(BodyLimit, max_bytes=limits.max_body_bytes, unbounded=frozenset({STREAM}))
     if keys is not None:
         require_keys(api, keys)
-    api.add_middleware(RequestIdentity, header=id_header)
+    api.add_layer(RequestIdentity, header=id_header)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _refused)
     api.add_exception_handler(Overloaded, _too_much)
     api.add_exception_handler(Refused, _not_answered)
 
-    async def answer(request: Request, body: ClassifyRequest, image: bytes | None = None) -> ClassifyResponse | Response:
+    async def answer(body: ClassifyRequest, image: bytes | None = None) -> ClassifyResponse:
         (product,) = await remote.added([to_product(body, image)], [body.image_url])
-        if isinstance(product, Problem):
-            return _respond(request, 422, product.error.reason, product.error.message)
-        (result,) = await models.classify([product])
-        response = to_response(result)
+        response = product if isinstance(product, Problem) else to_response((await models.classify([product]))[0])
         if isinstance(response, Problem):
-            reason, message = response.error.reason, response.error.message
-            return _overloaded(request, reason, message) if reason in DEGRADED else _respond(request, 422, reason, message)
+            reason = response.error.reason
+            raise Refused(503 if reason in DEGRADED else 422, reason, response.error.message)
         return response
-
-    async def answer_form(request: Request, body: ClassifyRequest, image: bytes | None) -> Response:
-        found = await answer(request, body, image)
-        return found if isinstance(found, Response) else Response(found.model_dump_json(), media_type="application/json")
 
     async def answer_all(bodies: Sequence[ClassifyRequest]) -> list[ClassifyResponse | Problem]:
         products = await remote.added([to_product(each) for each in bodies], [each.image_url for each in bodies])
         results = iter(await models.classify([product for product in products if isinstance(product, Product)]))
         return [product if isinstance(product, Problem) else to_response(next(results)) for product in products]
 
-    async def classify(body: ClassifyRequest, request: Request) -> ClassifyResponse | Response:
+    async def classify(body: ClassifyRequest) -> ClassifyResponse:
         """The category of one product, sent as JSON, or as a form with its image as a file."""
-        return await answer(request, body)
+        return await answer(body)
 
-    api.router.add_api_route(
-        "/v1/classify",
-        classify,
-        methods=["POST"],
-        response_model=ClassifyResponse,
-        responses=_ERRORS,
-        openapi_extra=FORM_BODY,
-        route_class_override=also_as_form(answer_form, _not_answered),
-    )
-
-    @api.post("/v1/classify/batch", response_model=BatchResponse, responses=_ERRORS)
-    async def classify_batch(body: BatchRequest, request: Request) -> BatchResponse | Response:
+    async def classify_batch(body: BatchRequest) -> BatchResponse:
         """The categories of several products, one result a product in their order; a product that cannot be read has a problem in its place."""
         if len(body.products) > limits.max_products:
             message = f"{len(body.products)} products, allowed are {limits.max_products} a request; send several requests"
-            return _respond(request, 422, "too_many_products", message)
-        return BatchResponse(results=await answer_all(body.products))
+            raise Refused(422, "too_many_products", message)
+        return BatchResponse.model_construct(results=await answer_all(body.products))
+
+    for path, endpoint, response_model, route, extra in (
+        ("/v1/classify", classify, ClassifyResponse, also_as_form(answer), FORM_BODY),
+        ("/v1/classify/batch", classify_batch, BatchResponse, JsonRoute, None),
+    ):
+        api.router.add_api_route(
+            path,
+            endpoint,
+            methods=["POST"],
+            response_model=response_model,
+            responses=_ERRORS,
+            openapi_extra=extra,
+            route_class_override=route,
+        )
 
     @api.post(STREAM, status_code=200, response_class=LinesResponse, responses=STREAM_RESPONSES, openapi_extra=STREAM_BODY)
     async def classify_stream(request: Request) -> Response:
@@ -189,6 +186,7 @@ def create_api(
         missing = await ready()
         return _respond(request, 503, "not_ready", missing) if missing else {"status": "ready"}
 
+    api.go_direct()
     return api
 
 
@@ -235,4 +233,6 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 def _not_answered(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
+    if error.status == 503:
+        return _overloaded(request, error.reason, error.message)
     return _respond(request, error.status, error.reason, error.message)

@@ -8,10 +8,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from fastapi import FastAPI
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from prodcat.serving.json_routes import DirectAPI
 from prodcat.serving.keys import KeyRing
 from prodcat.serving.schema import problem
 
@@ -76,9 +76,9 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, reaso
     await answer(scope, receive, send)
 
 
-def require_keys(api: FastAPI, ring: KeyRing) -> None:
+def require_keys(api: DirectAPI, ring: KeyRing) -> None:
     """Add the layer to an API, and what it asks for and answers to the API's OpenAPI document."""
-    api.add_middleware(Authentication, ring=ring)
+    api.add_layer(Authentication, ring=ring)
     plain = api.openapi
 
     def secured() -> dict[str, Any]:

@@ -1,23 +1,28 @@
-"""Stage one without blocking the event loop: products of concurrent requests are answered together, a bounded number of threads at a time.
+"""Stage one without blocking the event loop: products of concurrent requests are answered together, by a bounded number of threads.
 
-No timer: a thread takes whatever has come while the others were busy, so a lone request never waits and load makes its own batches. A lone product
+No timer: a thread takes whatever has come while it was busy, so a lone request never waits and load makes its own batches. The threads take from the
+queue themselves: handed out by the event loop, the next batch would wait until the loop is through with the answers of the one before. A lone product
 that a small model reads in less time than it takes to wake a thread is read on the spot. Knows no HTTP.
 """
 
 import asyncio
+import contextlib
+import queue
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from prodcat.contracts import Product
 from prodcat.prediction.cascade import Answer, FirstPass, Unsure
 
 # Products a thread takes at once: spreads the cost of decoding, and lets a lone product pass between the parts of a large batch request.
-MAX_BATCH = 32
+MAX_BATCH = int(__import__('os').environ.get('XB','32'))
+if 'XS' in __import__('os').environ: __import__('sys').setswitchinterval(float(__import__('os').environ['XS']))
 
-# A product alone is read on the event loop if that takes less: waking a thread and getting the interpreter's lock back from it costs as much.
-ON_THE_SPOT_SECONDS = 0.002
+# A product alone is read on the event loop if that takes less: a thread that computes may have to wait as long for the interpreter's lock.
+ON_THE_SPOT_SECONDS = 0.005
+# Weight of the last batch in what a product is thought to take: one that was interrupted says little.
+_LAST = 0.2
 
 _Waiting = tuple[Product, asyncio.Future[Answer | Unsure]]
 
@@ -37,13 +42,13 @@ class FirstPassQueue:
 
     def __init__(self, first: Callable[[Sequence[Product]], FirstPass], *, threads: int = 1, most: int = 4096) -> None:
         self._first = first
-        self._threads = threads
         self._most = most
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stage-one")
-        self._waiting: deque[_Waiting] = deque()
-        self._workers: set[asyncio.Task[None]] = set()
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._work, name=f"stage-one-{number}", daemon=True) for number in range(threads)]
+        self._started = False
+        # Calls of `first` that have not ended.
         self._here = 0
-        # Of one product, as measured in the last batch; nothing is known before the first.
+        # Of one product; nothing is known before the first batch.
         self._seconds = float("inf")
 
     async def first(self, products: Sequence[Product]) -> FirstPass:
@@ -57,62 +62,74 @@ class FirstPassQueue:
             if len(products) == 1 and self._seconds < ON_THE_SPOT_SECONDS:
                 # Whoever came at the same time is here after this.
                 await asyncio.sleep(0)
-                if self._here == 1 and not self._workers:
+                if self._here == 1:
                     return self._timed(products)
             return await self._queued(products)
         finally:
             self._here -= 1
 
+    def close(self) -> None:
+        """End the threads after what is waiting. Must not be called while `first` runs."""
+        if self._started:
+            for _ in self._threads:
+                self._waiting.put(None)
+
     async def _queued(self, products: Sequence[Product]) -> FirstPass:
+        waiting = self._waiting.qsize()
         # One request alone always gets in: a bound smaller than it would refuse it for ever.
-        if self._waiting and len(self._waiting) + len(products) > self._most:
-            raise Overloaded(f"{len(self._waiting)} products are waiting already")
+        if waiting and waiting + len(products) > self._most:
+            raise Overloaded(f"{waiting} products are waiting already")
+        if not self._started:
+            self._started = True
+            for thread in self._threads:
+                thread.start()
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Answer | Unsure]] = [loop.create_future() for _ in products]
-        self._waiting.extend(zip(products, futures, strict=True))
-        self._start()
+        for item in zip(products, futures, strict=True):
+            self._waiting.put(item)
         return FirstPass(tuple(products), tuple(await asyncio.gather(*futures)))
 
     def _timed(self, products: Sequence[Product]) -> FirstPass:
         began = time.perf_counter()
         done = self._first(products)
-        self._seconds = (time.perf_counter() - began) / len(products)
+        seconds = (time.perf_counter() - began) / len(products)
+        self._seconds = seconds if self._seconds == float("inf") else (1 - _LAST) * self._seconds + _LAST * seconds
         return done
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _start(self) -> None:
-        wanted = min(self._threads, -(-len(self._waiting) // MAX_BATCH) + len(self._workers))
-        while len(self._workers) < wanted:
-            worker = asyncio.get_running_loop().create_task(self._work())
-            self._workers.add(worker)
-
-    async def _work(self) -> None:
-        try:
-            while batch := self._take():
-                await self._answer(batch)
-        finally:
-            self._workers.discard(asyncio.current_task())
+    def _work(self) -> None:
+        while batch := self._take():
+            try:
+                results: Sequence[Answer | Unsure] | Exception = self._timed([product for product, _ in batch]).results
+            except Exception as error:  # noqa: BLE001 - not swallowed: every request that waits for this batch gets it
+                results = error
+            # A loop that is closed has nobody left who waits.
+            with contextlib.suppress(RuntimeError):
+                batch[0][1].get_loop().call_soon_threadsafe(_deliver, batch, results)
 
     def _take(self) -> list[_Waiting]:
+        """At least one, as soon as there is one; none: the queue is closed."""
         batch: list[_Waiting] = []
-        while self._waiting and len(batch) < MAX_BATCH:
-            product, future = self._waiting.popleft()
+        while len(batch) < MAX_BATCH:
+            try:
+                item = self._waiting.get(block=not batch)
+            except queue.Empty:
+                break
+            if item is None:
+                # Of another batch than this one, or of this thread when it comes again.
+                if batch:
+                    self._waiting.put(None)
+                break
             # Done before it was computed: its request was cancelled.
-            if not future.done():
-                batch.append((product, future))
+            if not item[1].done():
+                batch.append(item)
         return batch
 
-    async def _answer(self, batch: list[_Waiting]) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            done = await loop.run_in_executor(self._pool, self._timed, [product for product, _ in batch])
-        except Exception as error:  # noqa: BLE001 - not swallowed: every request that waits for this batch gets it
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for (_, future), result in zip(batch, done.results, strict=True):
-            if not future.done():
-                future.set_result(result)
+
+def _deliver(batch: Sequence[_Waiting], results: Sequence[Answer | Unsure] | Exception) -> None:
+    for row, (_, future) in enumerate(batch):
+        if future.done():
+            continue
+        if isinstance(results, Exception):
+            future.set_exception(results)
+        else:
+            future.set_result(results[row])

@@ -9,6 +9,7 @@ from typing import Any
 from prodcat.serving.schema import ClassifyRequest
 
 _SHOWN_ERRORS, _SHOWN_KEY = 5, 60
+NOT_JSON = "expected a JSON object, sent with Content-Type: application/json"
 
 
 class Refused(Exception):
@@ -29,9 +30,7 @@ def refused(errors: Sequence[Mapping[str, Any]], what: str = "body") -> Refused:
     """The errors of a pydantic ValidationError, their places counted from `what` (which the places themselves do not name)."""
     first = errors[0]
     if first["type"] == "json_invalid":
-        # FastAPI says where, pydantic says it in the words.
-        place = f" at character {first['loc'][-1]}" if first["loc"] else ""
-        return Refused(400, "invalid_json", f"the {what} is not JSON: {first['ctx']['error']}{place}")
+        return Refused(400, "invalid_json", f"the {what} is not JSON: {first['ctx']['error']}")
     shown = [f"{_field(each['loc'], what)}: {_expected(each)}" for each in errors[:_SHOWN_ERRORS]]
     if len(errors) > len(shown):
         shown.append(f"and {len(errors) - len(shown)} more")
@@ -56,6 +55,6 @@ def _expected(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return unknown_field()
     if not error["loc"] and error["type"] != "value_error":
-        return "expected a JSON object, sent with Content-Type: application/json"
+        return NOT_JSON
     # pydantic's own words name what was expected ("Input should be a valid string") and never the input.
     return str(error["msg"]).removeprefix("Value error, ")

@@ -9,14 +9,14 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.responses import Response
-from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
+from prodcat.serving.json_routes import JsonRoute, json_response
 from prodcat.serving.refusals import Refused, refused, shown, unknown_field
-from prodcat.serving.schema import DESCRIPTION_LENGTH, EXAMPLE_PRODUCT, ClassifyRequest
+from prodcat.serving.schema import DESCRIPTION_LENGTH, EXAMPLE_PRODUCT, ClassifyRequest, ClassifyResponse
 
 FORM = "multipart/form-data"
 IMAGE = "image"
@@ -28,22 +28,18 @@ MAX_PART_HEADERS, MAX_HEADER_BYTES = 8, 2_048
 
 _HOW = f"send {FORM} with its boundary, each part named, as curl -F does"
 
-Answer = Callable[[Request, ClassifyRequest, bytes | None], Coroutine[Any, Any, Response]]
-"""The request, its texts, and the bytes of its image -> what is sent."""
+Answer = Callable[[ClassifyRequest, bytes | None], Coroutine[Any, Any, ClassifyResponse]]
+"""The texts of a product, and the bytes of its image -> what is sent."""
 
 
 def is_form(content_type: str) -> bool:
     return content_type[: len(FORM)].lower() == FORM
 
 
-def also_as_form(answer: Answer, failed: Callable[[Request, Refused], Response]) -> type[APIRoute]:
-    """A route class: its route takes a form as well, answered by `answer`. What is JSON goes its way as before, for the price of reading one header.
+def also_as_form(answer: Answer) -> type[JsonRoute]:
+    """A route class: its route takes a form as well, answered by `answer`. What is JSON pays for reading one header."""
 
-    Args:
-        failed: what is sent for a form that does not fit.
-    """
-
-    class FormRoute(APIRoute):
+    class FormRoute(JsonRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             plain = super().get_route_handler()
 
@@ -52,11 +48,9 @@ def also_as_form(answer: Answer, failed: Callable[[Request, Refused], Response])
                     return await plain(request)
                 try:
                     product, image = await read_form(request.headers["content-type"], request.stream())
-                except ClientDisconnect:
-                    return failed(request, _malformed("the client has gone"))
-                except Refused as error:
-                    return failed(request, error)
-                return await answer(request, product, image)
+                except ClientDisconnect as error:
+                    raise _malformed("the client has gone") from error
+                return json_response(await answer(product, image))
 
             return handle
 

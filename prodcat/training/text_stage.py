@@ -1,6 +1,6 @@
 """Stage one: a text encoder fine-tuned with hierarchical heads, then exported to ONNX and quantized to int8. Knows no Ray.
 
-Dynamic int8 keeps weights in one byte and scales activations by what it sees; prediction/text_stage.py therefore runs one title at a time, so that an
+Dynamic int8 keeps weights in one byte and scales activations by what it sees; the exported model therefore runs one title at a time, so that an
 answer depends on nothing else.
 """
 
@@ -31,6 +31,10 @@ from prodcat.prediction.text_stage import MODEL, SETTINGS, TOKENIZER, TextStageS
 from prodcat.taxonomy import Taxonomy
 from prodcat.training.loop import Batch, LoopConfig
 from prodcat.training.tables import fixed_rows
+from prodcat.training.title_loop import over_titles
+
+# What is exported otherwise is exported anew, and all that has read it is made anew.
+EXPORT_FORMAT = 2
 
 
 class TextStageConfig(Config):
@@ -149,7 +153,7 @@ def export(task: TextStageTask, weights: Path, folder: Path, *, batches: bool = 
     """The trained classifier -> folder/{model.onnx (int8), tokenizer.json, text_stage.yaml}.
 
     Args:
-        batches: let the model take several titles at once, to see what that would be worth. TextStage runs them one by one.
+        batches: a model that takes padded titles and their mask, to see what that would be worth. TextStage cannot open it.
     """
     # Here and not above: training workers import this module and export nothing.
     import onnx
@@ -183,6 +187,8 @@ def export(task: TextStageTask, weights: Path, folder: Path, *, batches: bool = 
         del model.graph.value_info[:]
         onnx.save(model, plain)
         quantize_dynamic(plain, folder / MODEL, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"])
+        if not batches:
+            onnx.save(over_titles(onnx.load(folder / MODEL)), folder / MODEL)
     copyfile(task.encoder / TOKENIZER, folder / TOKENIZER)
     write_settings(
         folder / SETTINGS, TextStageSettings(text=task.text, columns=len(task.objective.layout(task.tree)), width=classifier.head.linear.in_features)
