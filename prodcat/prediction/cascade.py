@@ -238,30 +238,33 @@ class Cascade:
         confidences, ends, along = reading.confidences[rows], reading.decoded.ends[rows], reading.along[rows]
         deepest = tree.levels[reading.nodes[rows]]
         levels, holds = (deepest, None) if backoff is None else backoff.levels(along)
+        nodes = tree.path_indices[reading.nodes[rows], levels - 1]
         best = best_ends(confidences, layout, ALTERNATIVES + 1)
+        # As Python's own numbers, all at once: one by one out of the arrays they would cost more than the decoding.
+        likely = np.take_along_axis(confidences, best, axis=1).tolist()
+        own = confidences[np.arange(len(ends)), ends].tolist()
+        plain = zip(products, along.tolist(), ends.tolist(), deepest.tolist(), levels.tolist(), nodes.tolist(), best.tolist(), strict=True)
         answers = []
-        for row, product in enumerate(products):
-            level = int(levels[row])
-            stopped = level < deepest[row]
-            node = tree.path_indices[reading.nodes[rows[row]], level - 1]
+        for row, (product, down, end, depth, level, node, others) in enumerate(plain):
+            stopped = level < depth
             # A shortened answer keeps its own leaf among the alternatives, even where a decoder picked one that is not among the likeliest.
-            others = [end for end in best[row] if stopped or end != ends[row]][:ALTERNATIVES]
-            if stopped and ends[row] not in others:
-                others[-1] = ends[row]
+            next_best = [(other, value) for other, value in zip(others, likely[row], strict=True) if stopped or other != end][:ALTERNATIVES]
+            if stopped and all(other != end for other, _ in next_best):
+                next_best[-1] = end, own[row]
             problem = image_problems[row] if image_problems is not None else None
             answers.append(
                 Answer(
                     key=product.key,
                     category_id=tree.categories[node].id,
                     path=tree.categories[node].path,
-                    confidences=tuple(float(value) for value in along[row, :level]),
-                    alternatives=tuple(Alternative(self._path(end), float(confidences[row, end])) for end in others),
+                    confidences=tuple(down[:level]),
+                    alternatives=tuple(Alternative(self._path(other), value) for other, value in next_best),
                     stage=stage,
                     bundle=self.version,
                     image_problem=problem[0] if problem else product.image_problem,
-                    stopped_at_parent=bool(stopped),
+                    stopped_at_parent=stopped,
                     holds_precision=None if holds is None else bool(holds[row]),
-                    candidates=self._candidates(confidences[row], ends[row]),
+                    candidates=self._candidates(confidences[row], end),
                 )
             )
         return answers

@@ -104,7 +104,8 @@ class MultimodalStage:
             self._stages.popitem(last=False)
 
 
-@serve.deployment(health_check_period_s=5, health_check_timeout_s=10, max_constructor_retry_count=2)
+# No line a request in the log: Serve's metrics count them, what fails is logged with its id, and a line costs as much as a title's tokens do.
+@serve.deployment(health_check_period_s=5, health_check_timeout_s=10, max_constructor_retry_count=2, logging_config={"enable_access_log": False})
 @serve.ingress()
 class TextStage:
     """Stage one and HTTP, and the decoding of images for stage two. The process holds onnxruntime and the vocabularies, no torch."""

@@ -16,8 +16,7 @@ from prodcat.contracts import Product
 from prodcat.prediction.cascade import Answer, FirstPass, Unsure
 
 # Products a thread takes at once: spreads the cost of decoding, and lets a lone product pass between the parts of a large batch request.
-MAX_BATCH = int(__import__('os').environ.get('XB','32'))
-if 'XS' in __import__('os').environ: __import__('sys').setswitchinterval(float(__import__('os').environ['XS']))
+MAX_BATCH = 32
 
 # A product alone is read on the event loop if that takes less: a thread that computes may have to wait as long for the interpreter's lock.
 ON_THE_SPOT_SECONDS = 0.005
