@@ -136,3 +136,14 @@ def test_a_lone_product_of_a_quick_model_needs_no_thread_and_company_does(cascad
         queue.close()
 
     asyncio.run(ask())
+
+
+def test_its_threads_outlive_an_event_loop_and_end_when_it_is_closed(cascade: Cascade) -> None:
+    queue = FirstPassQueue(cascade.first)
+    for _ in range(2):
+        assert len(asyncio.run(queue.first(_products(3))).results) == 3
+    (thread,) = queue._threads
+    assert thread.is_alive()
+    queue.close()
+    thread.join(5)
+    assert not thread.is_alive()
