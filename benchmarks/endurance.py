@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.update(RAY_SERVE_ENABLE_HA_PROXY="1", RAY_SERVE_THROUGHPUT_OPTIMIZED="1", RAY_SERVE_LOG_TO_STDERR="0")
+# Nobody asks any more when a part ends; by default a replica waits half a minute for load balancers to notice.
+os.environ["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] = "1"
 
 import httpx
 import ray

@@ -260,14 +260,15 @@ def explain(
 
 @app.command()
 def serve(
-    bundle: BundleFolder,
+    bundle: Annotated[Path, typer.Argument(help="bundle folder, as `fit` writes it to OUT/bundle, or the store of `promote`")],
+    keys: Annotated[Path | None, typer.Option(help="key file of `prodcat key`; default: everybody may ask")] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="HTTP port")] = 8000,
 ) -> None:
     """Serve a bundle on this machine until Ctrl-C. For a cluster: serve run serve_configs/prod.yaml."""
     from prodcat.demonstration import serve_until_stopped
 
-    _run(lambda say: serve_until_stopped(bundle, host=host, port=port, say=say), as_json=False)
+    _run(lambda say: serve_until_stopped(bundle, keys=keys, host=host, port=port, say=say), as_json=False)
 
 
 @app.command()

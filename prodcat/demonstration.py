@@ -15,7 +15,9 @@ from prodcat.catalog.store import Catalog
 from prodcat.commands import run_fit
 from prodcat.distributed import ClusterConfig, cluster
 from prodcat.prediction.bundle import Bundle
+from prodcat.serving.arguments import local_args
 from prodcat.serving.deployment import run_local
+from prodcat.serving.store import served
 
 Say = Callable[[str], None]
 
@@ -75,13 +77,21 @@ def _example(catalog: Catalog) -> dict[str, Any]:
     raise ValueError("the demo catalog has no test product with title and image")
 
 
-def serve_until_stopped(bundle: Path, *, host: str, port: int, say: Say) -> dict[str, Any]:
-    """Serve until SIGINT or SIGTERM."""
-    opened = Bundle.open(bundle)
+def serve_until_stopped(bundle: Path, *, keys: Path | None, host: str, port: int, say: Say) -> dict[str, Any]:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        bundle: its folder, or a store's, whose later promotions are taken up.
+        keys: see ServeArgs.
+    """
+    promoted = served(bundle.absolute())
+    # Neither: Bundle.open says what is missing.
+    version = Bundle.open(bundle).version if promoted is None else promoted.current.version
+    args = local_args() if keys is None else local_args().model_copy(update={"keys": str(keys.absolute())})
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with cluster(ClusterConfig()), run_local(bundle, host=host, port=port) as url:
-        say(f"bundle {opened.version} at {url}: POST /v1/classify, {url}/docs; Ctrl-C stops")
+    with cluster(ClusterConfig()), run_local(bundle, host=host, port=port, args=args) as url:
+        say(f"bundle {version} at {url}: POST /v1/classify, {url}/docs; Ctrl-C stops")
         stop.wait()
     return {"stopped": url}

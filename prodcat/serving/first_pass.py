@@ -11,11 +11,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 
 from prodcat.contracts import Product
 from prodcat.prediction.cascade import Answer, FirstPass, Unsure
 
-# Products a thread takes at once: spreads the cost of decoding, and lets a lone product pass between the parts of a large batch request.
+# Products a thread takes at once, or not many more: spreads the cost of decoding, and several threads share a large batch request.
 MAX_BATCH = 32
 
 # A product alone is read on the event loop if that takes less: a thread that computes may have to wait as long for the interpreter's lock.
@@ -23,7 +24,9 @@ ON_THE_SPOT_SECONDS = 0.005
 # Weight of the last batch in what a product is thought to take: one that was interrupted says little.
 _LAST = 0.2
 
-_Waiting = tuple[Product, asyncio.Future[Answer | Unsure]]
+_Results = Sequence[Answer | Unsure]
+# A part of a request, and what its caller waits for: one future for all of it, as each costs as much as decoding a product.
+_Waiting = tuple[Sequence[Product], asyncio.Future[_Results]]
 
 
 class Overloaded(Exception):
@@ -42,7 +45,10 @@ class FirstPassQueue:
     def __init__(self, first: Callable[[Sequence[Product]], FirstPass], *, threads: int = 1, most: int = 4096) -> None:
         self._first = first
         self._most = most
-        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._parts: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        # Products in them.
+        self._waiting = 0
+        self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._work, name=f"stage-one-{number}", daemon=True) for number in range(threads)]
         self._started = False
         # Calls of `first` that have not ended.
@@ -71,22 +77,24 @@ class FirstPassQueue:
         """End the threads after what is waiting. Must not be called while `first` runs."""
         if self._started:
             for _ in self._threads:
-                self._waiting.put(None)
+                self._parts.put(None)
 
     async def _queued(self, products: Sequence[Product]) -> FirstPass:
-        waiting = self._waiting.qsize()
         # One request alone always gets in: a bound smaller than it would refuse it for ever.
-        if waiting and waiting + len(products) > self._most:
-            raise Overloaded(f"{waiting} products are waiting already")
+        if self._waiting and self._waiting + len(products) > self._most:
+            raise Overloaded(f"{self._waiting} products are waiting already")
         if not self._started:
             self._started = True
             for thread in self._threads:
                 thread.start()
         loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Answer | Unsure]] = [loop.create_future() for _ in products]
-        for item in zip(products, futures, strict=True):
-            self._waiting.put(item)
-        return FirstPass(tuple(products), tuple(await asyncio.gather(*futures)))
+        parts = [products[start : start + MAX_BATCH] for start in range(0, len(products), MAX_BATCH)]
+        futures: list[asyncio.Future[_Results]] = [loop.create_future() for _ in parts]
+        with self._lock:
+            self._waiting += len(products)
+        for part in zip(parts, futures, strict=True):
+            self._parts.put(part)
+        return FirstPass(tuple(products), tuple(chain.from_iterable(await asyncio.gather(*futures))))
 
     def _timed(self, products: Sequence[Product]) -> FirstPass:
         began = time.perf_counter()
@@ -98,7 +106,7 @@ class FirstPassQueue:
     def _work(self) -> None:
         while batch := self._take():
             try:
-                results: Sequence[Answer | Unsure] | Exception = self._timed([product for product, _ in batch]).results
+                results: _Results | Exception = self._timed([product for part, _ in batch for product in part]).results
             except Exception as error:  # noqa: BLE001 - not swallowed: every request that waits for this batch gets it
                 results = error
             # A loop that is closed has nobody left who waits.
@@ -106,29 +114,36 @@ class FirstPassQueue:
                 batch[0][1].get_loop().call_soon_threadsafe(_deliver, batch, results)
 
     def _take(self) -> list[_Waiting]:
-        """At least one, as soon as there is one; none: the queue is closed."""
+        """Something, as soon as there is something; nothing: the queue is closed."""
         batch: list[_Waiting] = []
-        while len(batch) < MAX_BATCH:
+        size = 0
+        while size < MAX_BATCH:
             try:
-                item = self._waiting.get(block=not batch)
+                item = self._parts.get(block=not batch)
             except queue.Empty:
                 break
             if item is None:
-                # Of another batch than this one, or of this thread when it comes again.
+                # This thread's or another's: one ends for each.
                 if batch:
-                    self._waiting.put(None)
+                    self._parts.put(None)
                 break
+            part, future = item
+            with self._lock:
+                self._waiting -= len(part)
             # Done before it was computed: its request was cancelled.
-            if not item[1].done():
+            if not future.done():
                 batch.append(item)
+                size += len(part)
         return batch
 
 
-def _deliver(batch: Sequence[_Waiting], results: Sequence[Answer | Unsure] | Exception) -> None:
-    for row, (_, future) in enumerate(batch):
-        if future.done():
-            continue
-        if isinstance(results, Exception):
-            future.set_exception(results)
-        else:
-            future.set_result(results[row])
+def _deliver(batch: Sequence[_Waiting], results: _Results | Exception) -> None:
+    start = 0
+    for part, future in batch:
+        end = start + len(part)
+        if not future.done():
+            if isinstance(results, Exception):
+                future.set_exception(results)
+            else:
+                future.set_result(results[start:end])
+        start = end

@@ -52,7 +52,8 @@ class RequestIdentity:
         try:
             await self._app(scope, receive, identified)
         except Exception:
-            _log.exception("request %s failed: %s %s", request_id, scope["method"], scope["path"])
+            caller = scope["state"].get("caller", "nobody in particular")
+            _log.exception("request %s of %s failed: %s %s", request_id, caller, scope["method"], scope["path"])
             if started:
                 # Half an answer is out: only breaking the connection tells the caller.
                 raise
