@@ -24,8 +24,13 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head:
     """Status, and whether it carries Retry-After."""
     writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-    length = next((int(line.split(":")[1]) for line in answer.split("\r\n") if line.startswith("content-length:")), 0)
-    await reader.readexactly(length)
+    if "\r\ntransfer-encoding: chunked" in answer:
+        while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+            await reader.readexactly(size + 2)
+        await reader.readuntil(b"\r\n")
+    else:
+        length = next((int(line.split(":")[1]) for line in answer.split("\r\n") if line.startswith("content-length:")), 0)
+        await reader.readexactly(length)
     return int(answer[9:12]), "\r\nretry-after:" in answer
 
 
