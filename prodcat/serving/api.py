@@ -14,7 +14,6 @@ from starlette.requests import ClientDisconnect
 from prodcat import __version__
 from prodcat.contracts import Product
 from prodcat.prediction.degradation import DEGRADED
-from prodcat.serving.admission import RETRY_AFTER, Admission, Turns
 from prodcat.serving.authentication import require_keys
 from prodcat.serving.conversion import to_product, to_response
 from prodcat.serving.first_pass import Overloaded
@@ -39,6 +38,9 @@ from prodcat.serving.upload import FORM_BODY, also_as_form
 
 Ready = Callable[[], Awaitable[str | None]]
 """None when requests can be answered, else what is missing, for a person."""
+
+# Seconds; long enough for a replica to start answering again, short enough that nobody gives up.
+RETRY_AFTER = "1"
 
 _REASONS = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 503: "unavailable"}
 _MESSAGES = {
@@ -79,8 +81,6 @@ def create_api(
     id_header: bool = True,
     images: RemoteImages | None = None,
     keys: KeyRing | None = None,
-    at_once: int | None = None,
-    waiting: int = 0,
 ) -> FastAPI:
     """
     Args:
@@ -88,7 +88,6 @@ def create_api(
         id_header: see RequestIdentity.
         images: fetches images by URL. Default: they are off.
         keys: who may ask; None: everybody.
-        at_once, waiting: see Admission; None: as many as come.
     """
     remote = images or RemoteImages(RemoteImageConfig())
 
@@ -109,9 +108,6 @@ def create_api(
     _keep_nulls(api)
     # The layer added last is the outermost.
     api.add_layer(BodyLimit, max_bytes=limits.max_body_bytes, unbounded=frozenset({STREAM}))
-    if at_once is not None:
-        api.add_layer(Admission, turns=Turns(at_once, waiting))
-    # Outside: a turn is for those who may ask.
     if keys is not None:
         require_keys(api, keys)
     api.add_layer(RequestIdentity, header=id_header)

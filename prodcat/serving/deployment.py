@@ -43,8 +43,6 @@ WARM_UP = Product(platform="prodcat", product_id="warm-up", title="warm-up")
 # How long stage two may take to load a bundle that was promoted, and how many it holds.
 LOADING_SECONDS = 120.0
 BUNDLES_HELD = 3
-# Requests at once that a text replica refuses itself, beyond those it answers and lets wait.
-REFUSED_AT_ONCE = 64
 
 
 def products_in(calls: Sequence[tuple[Entry, Prepared]]) -> int:
@@ -134,8 +132,6 @@ class TextStage:
             id_header=False,
             images=images,
             keys=keys,
-            at_once=self._args.text.max_ongoing_requests,
-            waiting=self._args.text.max_queued_requests,
         )
 
     async def _follow(self) -> None:
@@ -245,8 +241,7 @@ def build_app(args: ServeArgs) -> serve.Application:
     app: serve.Application = TextStage.options(  # type: ignore[attr-defined]
         ray_actor_options={"num_cpus": text.num_cpus},
         autoscaling_config=_autoscaling(text),
-        # The replica's own bound (admission.py) comes first and says more.
-        max_ongoing_requests=text.max_ongoing_requests + text.max_queued_requests + REFUSED_AT_ONCE,
+        max_ongoing_requests=text.max_ongoing_requests,
         max_queued_requests=text.max_queued_requests,
         backpressure_config={"status_code": 503, "retry_after_s": 1},
     ).bind(str(bundle), args.model_dump(), stage_two)
