@@ -9,7 +9,7 @@ RUN is the folder of a finished `prodcat fit`. Two parts, each on an application
     kills      every 5 s a replica of one or the other stage is killed; every answer is compared with what the predictor in this process says of the
                product (with what stage one alone says, where it is marked `degraded`)
 
-Prints and writes benchmarks/results/endurance.json. Exits 1 if a promise is broken.
+Prints and writes benchmarks/results/endurance.json, where a part of 0 seconds stays as it was. Exits 1 if a promise is broken.
 """
 
 import argparse
@@ -168,19 +168,20 @@ def main() -> None:
     products = [Product(**row) for row in rows if row["title"]]
     bodies = [json.dumps({"title": product.title, "platform": product.platform}) for product in products]
     bundle = Bundle.open(a.run / "bundle")
-    result: dict[str, Any] = {"date": datetime.now(UTC).date().isoformat(), "bundle": bundle.version}
+    result: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    of = {"date": datetime.now(UTC).date().isoformat(), "bundle": bundle.version}
     limits = RequestLimits(recent_seconds=0)
     with cluster(ClusterConfig(num_cpus=2)):
         if a.overload:
             args = ServeArgs(text=TextArgs(num_cpus=0.5, max_replicas=1), multimodal=MultimodalArgs(num_cpus=0.5, max_replicas=1), limits=limits)
             with run_local(a.run / "bundle", port=a.port, args=args) as url:
-                result["overload"] = overload(url, bodies, a.overload)
+                result["overload"] = of | overload(url, bodies, a.overload)
                 print(json.dumps(result["overload"], indent=1), flush=True)
         if a.kills:
             two = {"num_cpus": 0.4, "min_replicas": 2, "max_replicas": 2}
             args = ServeArgs(text=TextArgs(**two), multimodal=MultimodalArgs(**two), limits=limits)
             with run_local(a.run / "bundle", port=a.port, args=args) as url:
-                result["kills"] = kills(url, bundle.cascade(), products, a.kills)
+                result["kills"] = of | kills(url, bundle.cascade(), products, a.kills)
                 print(json.dumps(result["kills"], indent=1), flush=True)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     sys.exit(1 if broken(result) else 0)
