@@ -1,0 +1,40 @@
+"""Commands about catalogs: reading feeds, doubting labels."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prodcat.cli.app import app, carry_out
+from prodcat.cli.options import AsJson, ConfigFile, Features, Mapping, Out, Sets, Sources, TaxonomyFile
+
+
+@app.command()
+def ingest(
+    sources: Sources,
+    out: Out,
+    mapping: Mapping = None,
+    taxonomy: TaxonomyFile = None,
+    config: ConfigFile = None,
+    sets: Sets = [],  # noqa: B006 - typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """Feeds into one catalog: products, rejections with reasons, near-duplicate groups, splits, the tree."""
+    from prodcat.commands import run_ingest
+
+    carry_out(lambda say: run_ingest(sources, out, config=config, sets=sets, mapping=mapping, taxonomy=taxonomy, say=say), as_json)
+
+
+@app.command()
+def audit(
+    place: Annotated[Path, typer.Argument(help="run folder of `fit`, or a catalog folder", metavar="CATALOG_OR_RUN")],
+    out: Out,
+    features: Features = None,
+    config: ConfigFile = None,
+    sets: Sets = [],  # noqa: B006 - typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """Find labels that are likely wrong: OUT/issues.csv to review, OUT/overlay.csv for `fit --labels` once decisions are filled in."""
+    from prodcat.commands import run_audit
+
+    carry_out(lambda say: run_audit(place, out, features=features, config=config, sets=sets, say=say), as_json)
