@@ -4,6 +4,7 @@ Every function takes `say`, which is given lines of progress, and returns a dict
 """
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -20,9 +21,9 @@ from prodcat.catalog.store import Catalog
 from prodcat.comparing import CompareConfig, compare
 from prodcat.config import Config, load, validate
 from prodcat.contracts import Product
+from prodcat.crosswalking import CrosswalkConfig, check, check_summary, proposal_lines, propose, read_crosswalk, read_predictions
 from prodcat.distributed import ClusterConfig, cluster
 from prodcat.encoders.distributed import EmbedConfig, embed
-from prodcat.errors import TaxonomyError
 from prodcat.evaluating import EvaluateConfig, evaluate, open_or_ingest, summary_lines
 from prodcat.evaluation.report import METRICS, PAGE, REPORT_FORMAT
 from prodcat.explaining import explain_product, image_bytes
@@ -32,7 +33,9 @@ from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify
 from prodcat.profile import FitConfig
 from prodcat.run_folder import Steps, open_run
-from prodcat.taxonomy import Taxonomy
+from prodcat.taxonomy import Taxonomy, parse_path
+from prodcat.tree_files import below as part_of
+from prodcat.tree_files import read_tree, tree_lines
 from prodcat.tuning import TuneConfig, tune
 
 Say = Callable[[str], None]
@@ -57,6 +60,13 @@ class ClassifyJob(IngestJob):
     classify: ClassifyConfig = ClassifyConfig()
 
 
+class CrosswalkJob(CrosswalkConfig):
+    """Configuration of `crosswalk`; the cluster is joined only where a bundle is to answer."""
+
+    cluster: ClusterConfig = ClusterConfig()
+    classify: ClassifyConfig = ClassifyConfig()
+
+
 def default_profile() -> str:
     """ "hub" where a model hub is reached, else "offline"."""
     from prodcat.encoders.hub import reachable
@@ -65,11 +75,21 @@ def default_profile() -> str:
 
 
 def run_ingest(
-    sources: Sequence[str], out: Path, *, config: str | None, sets: Sequence[str], mapping: str | None, taxonomy: str | None, say: Say
+    sources: Sequence[str],
+    out: Path,
+    *,
+    config: str | None,
+    sets: Sequence[str],
+    mapping: str | None,
+    taxonomy: str | None,
+    say: Say,
+    crosswalk: Path | None = None,
 ) -> dict[str, Any]:
+    """crosswalk: file of `crosswalk propose`, whose accepted lines label the rows that have no label."""
     job, columns, tree = load(IngestJob, config, sets), _mapping(mapping), _taxonomy(taxonomy)
+    labels = read_crosswalk(crosswalk, tree) if crosswalk else None
     with cluster(job.cluster):
-        summary = ingest(sources, out, job.ingest, columns, taxonomy=tree, on_progress=say)
+        summary = ingest(sources, out, job.ingest, columns, taxonomy=tree, crosswalk=labels, on_progress=say)
     for line in summary.lines():
         say(line)
     return {"catalog": str(out), **asdict(summary)}
@@ -100,14 +120,19 @@ def run_fit(
     mapping: str | None,
     taxonomy: str | None,
     say: Say,
+    crosswalk: Path | None = None,
     labels: Path | None = None,
     change_test_labels: bool = False,
 ) -> dict[str, Any]:
-    """Fit a bundle and evaluate it on its own test split. labels: reviewed labels, as the audit writes them and a person decides (overlay.py)."""
+    """Fit a bundle and evaluate it on its own test split. crosswalk: as in `run_ingest`.
+
+    labels: reviewed labels, as the audit writes them and a person decides (overlay.py).
+    """
     started = time.perf_counter()
     profile = config or default_profile()
     # All that is read here is read before Ray is started: a typing error is said at once.
     settings, columns, tree = load(FitConfig, profile, sets), _mapping(mapping), _taxonomy(taxonomy)
+    mapped = read_crosswalk(crosswalk, tree) if crosswalk else None
     say(f"profile: {profile}")
     with cluster(settings.cluster):
         bundle = fit(
@@ -116,6 +141,7 @@ def run_fit(
             settings,
             mapping=columns,
             taxonomy=tree,
+            crosswalk=mapped,
             labels=labels,
             change_test_labels=change_test_labels,
             on_progress=say,
@@ -230,6 +256,54 @@ def run_audit(place: Path, out: Path, *, features: Path | None, config: str | No
     return {name: str(file) for name, file in files.items()} | {f"{name}_found": done.summary[name] for name in ("issues", "kinds", "splits")}
 
 
+def run_crosswalk_propose(
+    catalog: Path,
+    out: Path,
+    *,
+    predictions: Path | None,
+    bundle: Path | None,
+    taxonomy: str | None,
+    config: str | None,
+    sets: Sequence[str],
+    say: Say,
+) -> dict[str, Any]:
+    """bundle: answers the catalog's products first, and its tree is taken if no other is named. Needs a cluster only then."""
+    job, tree, opened = load(CrosswalkJob, config, sets), _taxonomy(taxonomy), Catalog.open(catalog)
+    answers = read_predictions(predictions) if predictions else None
+    if bundle is not None and answers is None:
+        tree = tree or Bundle.open(bundle).tree
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
+        # Beside OUT, for all machines of the cluster must reach it.
+        with tempfile.TemporaryDirectory(dir=out.absolute().parent) as folder, cluster(job.cluster):
+            answers = classify(opened.product_files(), bundle, Path(folder) / "answers", job.classify, on_progress=say).answers()
+    merged = propose(opened, out, job, predictions=answers, taxonomy=tree, on_progress=say)
+    for line in proposal_lines(merged):
+        say(line)
+    counts = {"new": merged.new, "renewed": merged.renewed, "kept": merged.kept, "gone": merged.gone, "open": merged.open}
+    return {"crosswalk": str(out), "lines": len(merged.lines), **counts, "how": merged.how}
+
+
+def run_crosswalk_check(
+    file: Path, catalog: Path, *, predictions: Path | None, taxonomy: str | None, config: str | None, sets: Sequence[str]
+) -> dict[str, Any]:
+    """Needs no cluster."""
+    answers = read_predictions(predictions) if predictions else None
+    job = load(CrosswalkJob, config, sets)
+    return check_summary(file, check(file, Catalog.open(catalog), job, predictions=answers, taxonomy=_taxonomy(taxonomy)))
+
+
+def run_taxonomy_import(file: Path, out: Path, *, below: str | None, say: Say) -> dict[str, Any]:
+    """below: the category to keep, with all below it."""
+    tree = read_tree(file)
+    if below is not None:
+        tree = part_of(tree, parse_path(below))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    tree.save(out)
+    for line in tree_lines(tree):
+        say(line)
+    return {"taxonomy": str(out), "categories": len(tree), "leaves": int(tree.is_leaf.sum()), "levels": tree.depth, "hash": tree.hash}
+
+
 def run_explain(
     bundle: Path,
     *,
@@ -255,16 +329,7 @@ def _mapping(path: str | None) -> FeedMapping | None:
 
 
 def _taxonomy(path: str | None) -> Taxonomy | None:
-    """From a file saved by Taxonomy.save (.json), or lines "A > B > C" as Google and Shopify publish theirs."""
-    if path is None:
-        return None
-    if path.endswith(".json"):
-        return Taxonomy.load(path)
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TaxonomyError(f"{path}: cannot be read ({error}); give a tree as lines 'A > B > C' in UTF-8, or as prodcat's own .json") from error
-    return Taxonomy.from_lines(lines, source=path)
+    return read_tree(path) if path is not None else None
 
 
 def _counted(say: Say) -> Callable[[str, int, int], None]:

@@ -8,6 +8,7 @@ ProdcatError
  |    +-- RemoteImageError  an image that may not be fetched from its URL, or did not come
  +-- FeedError        a feed, file or catalog folder that cannot be read at all (a bad row is no error: it is rejected into a table)
  +-- OverlayError     a file of reviewed labels that does not fit its catalog
+ +-- CrosswalkError   a file that maps shops' own categories to the tree, or what it is made from, that does not fit
  +-- EncoderError     weights that cannot be had, loaded or trusted
  +-- TrainingError    a training set that cannot be trained on
  +-- BundleError      a bundle that is incomplete, changed, or made with other encoders
@@ -56,6 +57,10 @@ class FeedError(ProdcatError):
 
 class OverlayError(ProdcatError):
     """A file of reviewed labels that does not fit its catalog."""
+
+
+class CrosswalkError(ProdcatError):
+    """A file of category mappings that does not fit, or that cannot be made from what was given."""
 
 
 class EncoderError(ProdcatError):

@@ -15,14 +15,14 @@ import numpy as np
 
 from prodcat import __version__
 from prodcat.calibrating import StageLogits, StagesOnMasked, calibrate, check_enough
-from prodcat.catalog.chunks import stamps
-from prodcat.catalog.distributed import ingest
 from prodcat.catalog.mapping import FeedMapping
+from prodcat.catalog.records import Crosswalk
 from prodcat.catalog.store import Catalog
 from prodcat.encoders.distributed import embed
 from prodcat.encoders.encoder import EncoderConfig, load, obtain
 from prodcat.encoders.features import FeatureSet
 from prodcat.errors import TrainingError
+from prodcat.ingesting import catalog_of_run
 from prodcat.labelled import Labelled, Vectors, labelled
 from prodcat.masked import write_masked
 from prodcat.masking import CategoryMask
@@ -89,6 +89,7 @@ def prepare(
     *,
     mapping: FeedMapping | None = None,
     taxonomy: Taxonomy | None = None,
+    crosswalk: Crosswalk | None = None,
     labels: Path | None = None,
     change_test_labels: bool = False,
     on_progress: Progress = print,
@@ -109,7 +110,7 @@ def prepare(
     out = out.absolute()
     out.mkdir(parents=True, exist_ok=True)
     steps = Steps(out, on_progress)
-    catalog = _catalog(sources, out, config, mapping, taxonomy, steps, on_progress)
+    catalog = catalog_of_run(sources, out, config.ingest, mapping, taxonomy, crosswalk, steps, on_progress)
     note_run(out, str(catalog.path), config)
     tree = catalog.taxonomy
     if tree is None:
@@ -177,13 +178,22 @@ def fit(
     *,
     mapping: FeedMapping | None = None,
     taxonomy: Taxonomy | None = None,
+    crosswalk: Crosswalk | None = None,
     labels: Path | None = None,
     change_test_labels: bool = False,
     on_progress: Progress = print,
 ) -> Bundle:
     """Feeds or one catalog folder -> OUT/bundle. Assumes a cluster is joined. Arguments and errors as in `prepare`."""
     prepared = prepare(
-        sources, out, config, mapping=mapping, taxonomy=taxonomy, labels=labels, change_test_labels=change_test_labels, on_progress=on_progress
+        sources,
+        out,
+        config,
+        mapping=mapping,
+        taxonomy=taxonomy,
+        crosswalk=crosswalk,
+        labels=labels,
+        change_test_labels=change_test_labels,
+        on_progress=on_progress,
     )
     catalog, overlay = prepared.catalog, prepared.overlay
     parts, folders, vectors, tree = prepared.parts, prepared.encoders, prepared.vectors, prepared.tree
@@ -233,28 +243,6 @@ def fit(
     trust = [config.hierarchy, config.calibration, config.gate, config.backoff, config.conformal]
     steps.run("bundle", [*prepared.keys, key_two, *trust], out / "bundle", make_bundle)
     return Bundle.open(out / "bundle")
-
-
-def _catalog(
-    sources: Sequence[str],
-    out: Path,
-    config: FitConfig,
-    mapping: FeedMapping | None,
-    taxonomy: Taxonomy | None,
-    steps: Steps,
-    on_progress: Progress,
-) -> Catalog:
-    if len(sources) == 1 and (Path(sources[0]) / "catalog.json").is_file():
-        return Catalog.open(sources[0])
-    inputs = [*stamps(sources, mapping), config.ingest, taxonomy.hash if taxonomy else "no taxonomy"]
-
-    def make() -> None:
-        for line in ingest(sources, out / "catalog", config.ingest, mapping, taxonomy=taxonomy, on_progress=on_progress).lines():
-            on_progress(f"  {line}")
-
-    # A catalog that grows keeps the splits of the products it has.
-    steps.run("catalog", inputs, out / "catalog", make, keep=True)
-    return Catalog.open(out / "catalog")
 
 
 def _encoder(

@@ -4,6 +4,7 @@
 distributed.py spreads them, and the files are the same.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +20,12 @@ from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import FeedPart, RawRow
 from prodcat.catalog.mapping import FeedMapping, is_mapping, mapping_beside
 from prodcat.catalog.pictures import PictureConfig
-from prodcat.catalog.records import Record, RecordMaker, Rejection
+from prodcat.catalog.records import Crosswalk, Record, RecordMaker, Rejection
 from prodcat.catalog.splits import SplitConfig
 from prodcat.config import Config
 from prodcat.contracts import PRODUCTS, REJECTED, enforce, rows_to_table
 from prodcat.errors import FeedError
-from prodcat.taxonomy import Taxonomy
+from prodcat.taxonomy import Taxonomy, format_path
 
 # What the whole run must know about every product; kept in memory, so no image and no text but the title's key.
 INDEX = pa.schema(
@@ -105,8 +106,9 @@ def plan(sources: Sequence[str], mapping: FeedMapping | None) -> Plan:
     return Plan(tuple(parts), skipped)
 
 
-def stamps(sources: Sequence[str], mapping: FeedMapping | None) -> list[str]:
-    """What a catalog of these sources is made of, to tell whether one that is there is still theirs: place, size and time of each feed, its mapping.
+def stamps(sources: Sequence[str], mapping: FeedMapping | None, crosswalk: Crosswalk | None = None) -> list[str]:
+    """What a catalog of these sources is made of, to tell whether one that is there is still theirs: place, size and time of each feed, its mapping,
+    what the crosswalk maps.
 
     Arguments and errors as in `plan`. Nothing of the feeds is read; a photo that is changed beside its feed is not noticed.
     """
@@ -115,6 +117,9 @@ def stamps(sources: Sequence[str], mapping: FeedMapping | None) -> list[str]:
         info = location.info()
         chosen = mapping if mapping is not None else mapping_beside(location)
         lines.append(f"{location.path} {info.size} {info.mtime_ns} {chosen.model_dump_json()}")
+    if crosswalk:
+        mapped = "".join(f"{platform}\0{raw}\0{format_path(path)}\0" for (platform, raw), path in sorted(crosswalk.items()))
+        lines.append(f"crosswalk {hashlib.sha256(mapped.encode()).hexdigest()}")
     return lines
 
 
@@ -162,10 +167,10 @@ def _image_size(raw: RawRow, column: str | None) -> int:
     return len(cell) if isinstance(cell, bytes | str) else 0
 
 
-def transform(chunk: Chunk, folder: Path, config: IngestConfig, taxonomy: Taxonomy | None) -> Outcome:
+def transform(chunk: Chunk, folder: Path, config: IngestConfig, taxonomy: Taxonomy | None, crosswalk: Crosswalk | None = None) -> Outcome:
     """Makes products and rejections of a chunk and writes them below `folder`."""
     source = chunk.feed.location.source
-    maker = RecordMaker(chunk.feed.location, chunk.feed.mapping, config.pictures, taxonomy)
+    maker = RecordMaker(chunk.feed.location, chunk.feed.mapping, config.pictures, taxonomy, crosswalk)
     records: list[Record] = []
     rejections: list[Rejection] = []
     for raw in chunk.rows:

@@ -16,6 +16,7 @@ from prodcat.catalog import ingest as pure
 from prodcat.catalog.chunks import Chunk, Feed, IngestConfig, Outcome, Plan, read, transform
 from prodcat.catalog.feeds.reader import FeedPart
 from prodcat.catalog.mapping import FeedMapping
+from prodcat.catalog.records import Crosswalk
 from prodcat.catalog.summary import IngestSummary
 from prodcat.errors import ProdcatError
 from prodcat.taxonomy import Taxonomy
@@ -31,8 +32,8 @@ def _read(number: int, feed: Feed, part: FeedPart, config: IngestConfig) -> Iter
 
 
 @ray.remote(num_cpus=1)
-def _transform(chunk: Chunk, folder: Path, config: IngestConfig, taxonomy: Taxonomy | None) -> Outcome:
-    return transform(chunk, folder, config, taxonomy)
+def _transform(chunk: Chunk, folder: Path, config: IngestConfig, taxonomy: Taxonomy | None, crosswalk: Crosswalk | None) -> Outcome:
+    return transform(chunk, folder, config, taxonomy, crosswalk)
 
 
 def ingest(
@@ -42,20 +43,23 @@ def ingest(
     mapping: FeedMapping | None = None,
     *,
     taxonomy: Taxonomy | None = None,
+    crosswalk: Crosswalk | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> IngestSummary:
     """As catalog.ingest.ingest, on the cluster that is joined; the same catalog comes out."""
-    return pure.ingest(sources, Path(out).absolute(), config, mapping, taxonomy=taxonomy, on_progress=on_progress, execute=on_ray)
+    return pure.ingest(
+        sources, Path(out).absolute(), config, mapping, taxonomy=taxonomy, crosswalk=crosswalk, on_progress=on_progress, execute=on_ray
+    )
 
 
-def on_ray(planned: Plan, folder: Path, config: IngestConfig, taxonomy: Taxonomy | None) -> Iterator[Outcome]:
+def on_ray(planned: Plan, folder: Path, config: IngestConfig, taxonomy: Taxonomy | None, crosswalk: Crosswalk | None) -> Iterator[Outcome]:
     """Outcomes as they are ready."""
     cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    shared_taxonomy = ray.put(taxonomy)
+    shared_taxonomy, shared_crosswalk = ray.put(taxonomy), ray.put(crosswalk)
     working: list[Any] = []
     try:
         for chunk in _chunks(planned, config, readers=cpus):
-            working.append(_transform.remote(chunk, folder, config, shared_taxonomy))
+            working.append(_transform.remote(chunk, folder, config, shared_taxonomy, shared_crosswalk))
             del chunk
             if len(working) >= 2 * cpus:
                 ready, working = ray.wait(working, num_returns=1)

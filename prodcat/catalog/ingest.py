@@ -16,6 +16,7 @@ from prodcat.catalog import store
 from prodcat.catalog.chunks import INDEX, IngestConfig, Outcome, Plan, part_file, plan, read, transform, write_part
 from prodcat.catalog.duplicates import near_duplicates
 from prodcat.catalog.mapping import FeedMapping
+from prodcat.catalog.records import Crosswalk
 from prodcat.catalog.splits import SPLITS as SPLIT_NAMES
 from prodcat.catalog.splits import Assignment, assign
 from prodcat.catalog.summary import IngestSummary
@@ -23,17 +24,17 @@ from prodcat.contracts import REJECTED, SPLITS, enforce, rows_to_table
 from prodcat.errors import FeedError
 from prodcat.taxonomy import Taxonomy, format_path
 
-# Plan, folder to write to, configuration, tree -> outcomes in any order. Serial here, Ray in distributed.py.
-Execute = Callable[[Plan, Path, IngestConfig, Taxonomy | None], Iterator[Outcome]]
+# Plan, folder to write to, configuration, tree, crosswalk -> outcomes in any order. Serial here, Ray in distributed.py.
+Execute = Callable[[Plan, Path, IngestConfig, Taxonomy | None, Crosswalk | None], Iterator[Outcome]]
 
 _PROGRESS_SECONDS = 2.0
 
 
-def serial(planned: Plan, folder: Path, config: IngestConfig, taxonomy: Taxonomy | None) -> Iterator[Outcome]:
+def serial(planned: Plan, folder: Path, config: IngestConfig, taxonomy: Taxonomy | None, crosswalk: Crosswalk | None) -> Iterator[Outcome]:
     """One chunk after the other."""
     for number, (feed, part) in enumerate(planned.parts):
         for chunk in read(number, feed, part, config):
-            yield transform(chunk, folder, config, taxonomy)
+            yield transform(chunk, folder, config, taxonomy, crosswalk)
 
 
 def ingest(
@@ -43,6 +44,7 @@ def ingest(
     mapping: FeedMapping | None = None,
     *,
     taxonomy: Taxonomy | None = None,
+    crosswalk: Crosswalk | None = None,
     on_progress: Callable[[str], None] | None = None,
     execute: Execute = serial,
 ) -> IngestSummary:
@@ -54,6 +56,7 @@ def ingest(
         config: how.
         mapping: for all feeds; None: `<feed>.mapping.yaml` beside each, else the default columns.
         taxonomy: the tree that labels must lie in; None: the tree is made of the labels.
+        crosswalk: labels for rows that have a raw category and no label of their own; in the tree, if one is given.
         on_progress: is told, every few seconds, how far the work is.
         execute: how the chunks are worked off.
 
@@ -68,7 +71,7 @@ def ingest(
     earlier = store.earlier_splits(out)
     folder = store.begin(out)
     try:
-        outcomes = _collect(execute(planned, folder, config, taxonomy), tell)
+        outcomes = _collect(execute(planned, folder, config, taxonomy, crosswalk), tell)
         _check_columns(planned, outcomes)
         outcomes = _reject_repeated_keys(outcomes, folder)
         index = pa.concat_tables([outcome.index for outcome in outcomes]) if outcomes else INDEX.empty_table()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,13 @@ from prodcat.catalog.mapping import Constant, FeedMapping, Source
 from prodcat.catalog.pictures import Picture, PictureConfig, load_picture
 from prodcat.contracts import Product
 from prodcat.errors import ImageError
-from prodcat.taxonomy import Taxonomy, format_path
+from prodcat.taxonomy import CategoryPath, Taxonomy, format_path
 
 _RAW_CHARACTERS = 2000
+
+# (platform, raw category) -> category: what the shop's own category is in the tree.
+Crosswalk = Mapping[tuple[str, str], CategoryPath]
+BY_CROSSWALK = "crosswalk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +93,18 @@ class RecordMaker:
         mapping: the feed's.
         pictures: limits and stored size of images.
         taxonomy: if given, labels outside it are rejected.
+        crosswalk: labels for rows that have a raw category and no label of their own; their label_source is then `crosswalk`.
     """
 
-    def __init__(self, feed: Location, mapping: FeedMapping, pictures: PictureConfig, taxonomy: Taxonomy | None = None) -> None:
+    def __init__(
+        self, feed: Location, mapping: FeedMapping, pictures: PictureConfig, taxonomy: Taxonomy | None = None, crosswalk: Crosswalk | None = None
+    ) -> None:
         self._feed = feed
         self._folder = feed.folder
         self._mapping = mapping
         self._pictures = pictures
         self._taxonomy = taxonomy
+        self._crosswalk = crosswalk or {}
 
     def make(self, raw: RawRow) -> Record | Rejection:
         """Every raw row leaves once, as one or the other."""
@@ -120,16 +129,18 @@ class RecordMaker:
                 image_problem, image_detail = error.reason, str(error)
         if title is None and picture is None:
             raise _Unusable("nothing_to_read", f"neither title nor usable image ({image_detail}); {self._where_they_should_be(values)}")
+        platform, raw_category = self._platform(values), _text(values, mapping.raw_category)
+        path, label_source = labelled_by(self._crosswalk, platform, raw_category, self._path(values), _from(values, mapping.label_source))
         product = Product(
-            platform=self._platform(values),
+            platform=platform,
             product_id=self._product_id(row, values),
             title=title,
             description=_text(values, mapping.description),
             brand=_from(values, mapping.brand),
             language=_from(values, mapping.language),
-            raw_category=_text(values, mapping.raw_category),
-            path=self._path(values),
-            label_source=_from(values, mapping.label_source),
+            raw_category=raw_category,
+            path=path,
+            label_source=label_source,
             image=picture.data if picture else None,
             image_problem=image_problem,
         )
@@ -195,6 +206,14 @@ class RecordMaker:
                 "unknown_category", f"{format_path(path)!r} is not in the given category tree; add it there, or map it to a category that is"
             )
         return path or None
+
+
+def labelled_by(
+    crosswalk: Crosswalk, platform: str, raw_category: str | None, path: CategoryPath | None, label_source: str | None
+) -> tuple[CategoryPath | None, str | None]:
+    """A product's label and where it comes from: its own where it has one, else the crosswalk's for its raw category."""
+    mapped = crosswalk.get((platform, raw_category)) if path is None and raw_category is not None else None
+    return (path, label_source) if mapped is None else (mapped, BY_CROSSWALK)
 
 
 def digest_of(product: Product) -> str:

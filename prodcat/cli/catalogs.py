@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from prodcat.cli.app import app, carry_out
-from prodcat.cli.options import AsJson, ConfigFile, Features, Mapping, Out, Sets, Sources, TaxonomyFile
+from prodcat.cli.options import AsJson, ConfigFile, CrosswalkFile, Features, Mapping, Out, Sets, Sources, TaxonomyFile
 
 
 @app.command()
@@ -15,6 +15,7 @@ def ingest(
     out: Out,
     mapping: Mapping = None,
     taxonomy: TaxonomyFile = None,
+    crosswalk: CrosswalkFile = None,
     config: ConfigFile = None,
     sets: Sets = [],  # noqa: B006 - typer copies it
     as_json: AsJson = False,
@@ -22,7 +23,9 @@ def ingest(
     """Feeds into one catalog: products, rejections with reasons, near-duplicate groups, splits, the tree."""
     from prodcat.commands import run_ingest
 
-    carry_out(lambda say: run_ingest(sources, out, config=config, sets=sets, mapping=mapping, taxonomy=taxonomy, say=say), as_json)
+    carry_out(
+        lambda say: run_ingest(sources, out, config=config, sets=sets, mapping=mapping, taxonomy=taxonomy, crosswalk=crosswalk, say=say), as_json
+    )
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from prodcat.cli.app import app, carry_out
-from prodcat.cli.options import AsJson, BundleFolder, ConfigFile, Features, Mapping, Out, RunFolder, Sets, Sources, TaxonomyFile
+from prodcat.cli.options import AsJson, BundleFolder, ConfigFile, CrosswalkFile, Features, Mapping, Out, RunFolder, Sets, Sources, TaxonomyFile
 
 
 @app.command()
@@ -15,6 +15,7 @@ def fit(
     out: Out,
     mapping: Mapping = None,
     taxonomy: TaxonomyFile = None,
+    crosswalk: CrosswalkFile = None,
     config: ConfigFile = None,
     sets: Sets = [],  # noqa: B006 - typer copies it
     labels: Annotated[Path | None, typer.Option("--labels", help="CSV key,path,decision of reviewed labels, as `audit` writes it")] = None,
@@ -37,6 +38,7 @@ def fit(
             sets=sets,
             mapping=mapping,
             taxonomy=taxonomy,
+            crosswalk=crosswalk,
             say=say,
             labels=labels,
             change_test_labels=change_test_labels,

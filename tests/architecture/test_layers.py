@@ -9,6 +9,7 @@ BASE = frozenset({"errors", "taxonomy", "contracts", "images", "config", "decodi
 # part of prodcat -> other parts, or single modules of them, that it may import besides the base and itself
 ALLOWED: dict[str, frozenset[str]] = {
     "catalog": frozenset(),
+    "crosswalk": frozenset(),
     "encoders": frozenset(),
     "model": frozenset(),
     "evaluation": frozenset(),
