@@ -2,10 +2,10 @@
 
     python benchmarks/crosswalk.py [--shared ../shared/data] [--rows 2500]
 
-For each of six shops: its labels are hidden, the tree and the counts of labelled products come from the other shops, and the classifier (TF-IDF of words
-and characters, linear SVM; evaluation/baseline.py) is trained on the other shops' titles, at most --rows of each and four times as many of myntra. Shops
-whose labels are words of the title train nothing, and a shop's own other outlets stay out. Every raw category is proposed a path with and without the
-votes, with the default settings, and held against platforms/category_mapping.csv, which a person made:
+For each of six shops: its labels are hidden, the tree and the counts of labelled products come from the other shops, and the classifier (TF-IDF of
+words and characters, linear SVM; evaluation/baseline.py) is trained on the other shops' titles, at most --rows of each and four times as many of
+myntra. Shops whose labels are words of the title train nothing, and a shop's own other outlets stay out. Every raw category is proposed a path with
+and without the votes, with the default settings, and held against platforms/category_mapping.csv, which a person made:
 
     exact      the same path
     ancestor   a path above it: right, but less deep
@@ -121,6 +121,11 @@ def figures(lines: dict[tuple[str, str], Line], truth: dict[str, CategoryPath]) 
     return found
 
 
+def said(found: dict[str, Any]) -> str:
+    shares = [f"{what} decided {found[what]['decided']:.1%}, right {found[what]['right'] or 0:.1%}" for what in ("raw_categories", "rows")]
+    return "; ".join(shares) + " (" + ", ".join(f"{kind} {found['rows'][kind]:,}" for kind in KINDS[:4]) + ")"
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -168,13 +173,7 @@ def main() -> None:
             "seconds_names": round(seconds, 2),
         }
         for way in ("names", "votes", "names and votes"):
-            found = result["shops"][target][way]
-            print(
-                f"{target:13} {way:16} raw categories decided {found['raw_categories']['decided']:.1%}, right {found['raw_categories']['right'] or 0:.1%};  "
-                f"rows decided {found['rows']['decided']:.1%}, right {found['rows']['right'] or 0:.1%} "
-                f"(exact {found['rows']['exact']:,}, ancestor {found['rows']['ancestor']:,}, below {found['rows']['below']:,}, wrong {found['rows']['wrong']:,})",
-                flush=True,
-            )
+            print(f"{target:13} {way:16} {said(result['shops'][target][way])}", flush=True)
         print(f"{target}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     a.out.parent.mkdir(exist_ok=True)
     a.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

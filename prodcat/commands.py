@@ -263,6 +263,7 @@ def run_crosswalk_propose(
     predictions: Path | None,
     bundle: Path | None,
     taxonomy: str | None,
+    platforms: Sequence[str],
     config: str | None,
     sets: Sequence[str],
     say: Say,
@@ -276,7 +277,7 @@ def run_crosswalk_propose(
         # Beside OUT, for all machines of the cluster must reach it.
         with tempfile.TemporaryDirectory(dir=out.absolute().parent) as folder, cluster(job.cluster):
             answers = classify(opened.product_files(), bundle, Path(folder) / "answers", job.classify, on_progress=say).answers()
-    merged = propose(opened, out, job, predictions=answers, taxonomy=tree, on_progress=say)
+    merged = propose(opened, out, job, predictions=answers, taxonomy=tree, platforms=platforms, on_progress=say)
     for line in proposal_lines(merged):
         say(line)
     counts = {"new": merged.new, "renewed": merged.renewed, "kept": merged.kept, "gone": merged.gone, "open": merged.open}

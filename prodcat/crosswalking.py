@@ -4,7 +4,7 @@ Knows the order and no rule.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ def propose(
     *,
     predictions: pa.Table | None = None,
     taxonomy: Taxonomy | None = None,
+    platforms: Sequence[str] = (),
     on_progress: Progress = print,
 ) -> Merged:
     """Write OUT, or renew it: what a person decided in it stays.
@@ -60,17 +61,22 @@ def propose(
     Args:
         predictions: PREDICTIONS of the catalog's products; None: only names and labels are asked.
         taxonomy: the tree; None: the catalog's.
+        platforms: propose for these only, as for shops of one language; lines of others stay as they are. Empty: for all.
 
     Raises:
-        CrosswalkError: OUT is there and cannot be read as such a file, no product has a raw category, or there is no tree.
+        CrosswalkError: a platform is not in the catalog, OUT is there and is no such file, no product has a raw category, or there is no tree.
     """
     existing = read(out) if out.exists() else []
     tree = _tree(catalog, taxonomy)
     products = catalog.products(_COLUMNS)
     votes = _ballots(products, predictions, config.votes)
+    known = sorted({platform for platform, _ in votes})
+    if unknown := sorted(set(platforms) - set(known)):
+        raise CrosswalkError(f"{catalog.path}: no raw categories of the platforms {unknown}; there are some of {known}")
+    votes = {key: ballot for key, ballot in votes.items() if not platforms or key[0] in platforms}
     if not votes:
         raise CrosswalkError(f"{catalog.path}: no product has a raw category; map the feed's own category column to `raw_category` and ingest again")
-    on_progress(f"{len(votes):,} raw categories of {len({platform for platform, _ in votes}):,} platforms, {len(tree):,} categories of the tree")
+    on_progress(f"{len(votes):,} raw categories of {len(set(platforms)) or len(known):,} platforms, {len(tree):,} categories of the tree")
     rows = zip(products["path"].to_pylist(), products["label_source"].to_pylist(), strict=True)
     labelled = {path: count for path, count in labelled_counts(rows).items() if path in tree}
     merged = merge(existing, proposals(votes, NameRules(tree, config.rules, labelled), tree, config.votes))

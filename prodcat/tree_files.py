@@ -36,7 +36,10 @@ def read_tree(path: str | Path) -> Taxonomy:
         return _from_json(text, path)
     if text.lstrip().startswith("<"):
         raise TaxonomyError(f"{path}: is a page or XML, not a tree; {_FORMS}")
-    return Taxonomy.from_lines(text.splitlines(), source=str(path))
+    lines = text.splitlines()
+    if all(not line.strip() or line.lstrip().startswith("#") for line in lines):
+        raise TaxonomyError(f"{path}: holds no category; {_FORMS}")
+    return Taxonomy.from_lines(lines, source=str(path))
 
 
 def _from_json(text: str, path: str | Path) -> Taxonomy:
@@ -71,6 +74,8 @@ def _from_shopify(document: dict[str, Any], source: str) -> Taxonomy:
             )
         if ids.setdefault(path, identifier) != identifier:
             raise TaxonomyError(f"{source}, category {identifier}: {full_name!r} has the id {ids[path]!r} too; ids must be unique")
+    if not ids:
+        raise TaxonomyError(f"{source}: holds no category; take the file as published")
     return Taxonomy(ids, ids)
 
 

@@ -22,6 +22,7 @@ def propose(
     predictions: Predictions = None,
     bundle: BundleOption = None,
     taxonomy: TaxonomyFile = None,
+    platforms: Annotated[list[str], typer.Option("--platform", help="propose for this shop only; may be repeated; default: all")] = [],  # noqa: B006
     config: ConfigFile = None,
     sets: Sets = [],  # noqa: B006 - typer copies it
     as_json: AsJson = False,
@@ -29,8 +30,12 @@ def propose(
     """Propose a category for every raw category, by names, labels and votes. Write `accept` or `reject` into the column decision."""
     from prodcat.commands import run_crosswalk_propose
 
-    given = {"predictions": predictions, "bundle": bundle, "taxonomy": taxonomy, "config": config, "sets": sets}
-    carry_out(lambda say: run_crosswalk_propose(catalog, out, **given, say=say), as_json)  # type: ignore[arg-type]  # each as its option says
+    carry_out(
+        lambda say: run_crosswalk_propose(
+            catalog, out, predictions=predictions, bundle=bundle, taxonomy=taxonomy, platforms=platforms, config=config, sets=sets, say=say
+        ),
+        as_json,
+    )
 
 
 @crosswalk.command()

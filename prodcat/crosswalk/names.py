@@ -19,7 +19,18 @@ _POSSESSIVE = re.compile(r"['’`´]s?(?![^\W_])")
 _WORD = re.compile(r"[^\W_]+")
 _AND = frozenset({"and", "n", "or"})
 _LIST = re.compile(r"\s*(?:[,;&+/]|\band\b|\bor\b)\s*", re.IGNORECASE)
-_IRREGULAR = {"men": "man", "women": "woman", "children": "child", "feet": "foot", "teeth": "tooth", "scarves": "scarf", "shelves": "shelf"}
+_IRREGULAR = {
+    "men": "man",
+    "women": "woman",
+    "mens": "man",
+    "womens": "woman",
+    "childrens": "child",
+    "children": "child",
+    "feet": "foot",
+    "teeth": "tooth",
+    "scarves": "scarf",
+    "shelves": "shelf",
+}
 _IRREGULAR |= {"knives": "knife", "leaves": "leaf", "halves": "half", "loaves": "loaf", "wolves": "wolf", "calves": "calf", "scarfs": "scarf"}
 
 

@@ -10,13 +10,15 @@ from prodcat.crosswalk.votes import Ballot, VoteConfig
 from prodcat.taxonomy import CategoryPath, Taxonomy, format_path
 
 _CANDIDATES = 4
+# Share of the votes from which a path is named in an open line.
+_MENTIONED = 0.2
 
 
 def proposal(key: Key, ballot: Ballot, match: Match, tree: Taxonomy, config: VoteConfig) -> Line:
     """One raw category -> an undecided line.
 
-    Where names and votes say the same, the deeper of the two stands. Where they part, an equal name stands against a classifier's answers, but not
-    against labels, and both stand against a name that is only like it; the other one is among the candidates.
+    Where names and votes say the same, the deeper of the two stands, unless a name lists several things. Where they part, labels stand against names,
+    and names against a classifier's answers; the other one is among the candidates, and the agreement shows it.
     """
     named = tree.categories[match.node].path if match.node is not None else None
     voted = ballot.winner(config)
@@ -26,9 +28,10 @@ def proposal(key: Key, ballot: Ballot, match: Match, tree: Taxonomy, config: Vot
     how, score = ("votes", None) if path is not None and path != named else (match.how, match.score) if path is not None else ("", None)
     others = [tree.categories[node].path for node in match.candidates]
     others += [other for other in (named, voted) if other is not None]
-    if path is None:
-        others += [vote for vote, _ in sorted(ballot.votes.items(), key=lambda item: (-item[1], item[0]))[:2] if vote]
     candidates = [format_path(other) for other in dict.fromkeys(others) if other != path and (path is None or other != path[: len(other)])]
+    if path is None and ballot.votes:
+        most = sorted(ballot.votes.items(), key=lambda item: (-item[1], item[0]))
+        candidates += [f"{format_path(vote)} ({share:.0%})" for vote, _ in most if vote and (share := ballot.share(vote) or 0) >= _MENTIONED]
     return Line(
         *key,
         products=ballot.products,
@@ -44,11 +47,11 @@ def _chosen(named: CategoryPath | None, voted: CategoryPath | None, ballot: Ball
     if named is None or voted is None:
         return named or voted
     shorter, longer = sorted((named, voted), key=len)
-    if longer[: len(shorter)] == shorter:
-        return longer
     # Labels that agree were given by somebody who saw the products.
     labelled = ballot.labels.total() >= config.products and ballot.labels.total() >= config.agreement * ballot.votes.total()
-    return named if match.how == "exact" and not labelled else voted
+    if longer[: len(shorter)] == shorter:
+        return longer if labelled or not match.union else named
+    return voted if labelled else named
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ In this order; the first that finds something decides:
 
     whole path   all names of the shop's path are those of a path of the tree                               exact
     own name     its last name is a category's: "Rings"; or all things it lists are: "Bras & Briefs"          exact
-    head         its last name ends in a category's, for in English the last word says what a thing is:
-                 "Denim Shorts", "Alisha Shorts"                                                             fuzzy
+    variant      its last name is the one above it and more, a brand or colour: "Shorts > Alisha Shorts"; that one decides   fuzzy
+    head         its last name ends in a category's, for in English the last word says what a thing is (`head`: first elsewhere):
+                 "Denim Shorts"                                                             fuzzy
     spelling     its last name, or the end of it, is nearly a category's: "Jewelry" and "Jewellery"          fuzzy
     upper names  the same with the names above it, for what lies below "Shoes" in a shop is a shoe           fuzzy
 
@@ -14,7 +15,7 @@ what these categories have in common: one of them it must be. If they have nothi
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -36,13 +37,14 @@ class RuleConfig(Config):
 
     similarity: float = Field(0.87, gt=0, le=1, description="from which two spellings are taken for one name, 1 is equal")
     margin: float = Field(0.05, ge=0, le=1, description="by which the best must be more similar than any category that is not above or below it")
+    head: Literal["last", "first"] = Field("last", description="where a name says what a thing is: last in English, first in French or Vietnamese")
     upper_names: int = Field(2, ge=0, description="names above the last one that may stand in for it; 0: only the last one counts")
     same: tuple[tuple[str, ...], ...] = Field(
         (("clothing", "clothes", "apparel", "garments"), ("underwear", "innerwear"), ("jumper", "sweater", "pullover"), ("tee", "t-shirt")),
         description="names that mean the same; further ones, and other languages', are yours to add",
     )
     slips: float = Field(
-        0.01, ge=0, lt=0.5, description="a category with a smaller share of the labelled products of its name is a slip, and not meant"
+        0.02, ge=0, lt=0.5, description="a category with a smaller share of the labelled products of its name is a slip, and not meant"
     )
     dominance: float = Field(0.95, gt=0.5, le=1, description="share of labelled products from which one of several categories of a name is meant")
 
@@ -56,12 +58,16 @@ class Match:
         how: exact or fuzzy.
         score: similarity of the names, at most 1; less where words or names are passed over.
         candidates: category indices that it might be where it is left open, or is only what they have in common.
+        union: the name lists several things, and the node is what they have in common: deeper than that its products are not all.
+        partial: it lists things of which some are not known, and the node is what is above the others.
     """
 
     node: int | None
     how: Literal["exact", "fuzzy"]
     score: float
     candidates: tuple[int, ...] = ()
+    union: bool = False
+    partial: bool = False
 
 
 class NameRules:
@@ -111,20 +117,34 @@ class NameRules:
         same = self._of_path.get(tuple(spelling(name) for name in names), [])
         if len(same) == 1 and len(names) > 1:
             return Match(same[0], "exact", 1.0)
+        if len(names) > 1 and self._is_variant(names[-1], names[-2]):
+            found = self._path(names[:-1])
+            return replace(found, how="fuzzy", score=max(0.0, found.score - _PASSED_NAME))
         own = self._name(names[-1], names[:-1])
         if own is None:
             return self._by_upper_names(names)
-        return own if own.how == "exact" or own.node is None else self._unless_contradicted(own, names)
+        return own if own.how == "exact" or own.node is None else self._with_upper_names(own, names)
 
-    def _unless_contradicted(self, own: Match, names: Sequence[str]) -> Match:
-        """ "Swimwear > Bikini top" is no top: where a name above is a category's and another one's, what both have in common."""
+    def _is_variant(self, name: str, upper: str) -> bool:
+        """ "Casual & Party Wear Shirts > Acme Casual & Party Wear Shirts": a brand's or a colour's part of what stands above, and no other thing."""
+        own, above = words(name), words(upper)
+        return len(own) > len(above) > 0 and own[-len(above) :] == above and spelling(name) not in self._of_name
+
+    def _with_upper_names(self, own: Match, names: Sequence[str]) -> Match:
+        """What a name that is only like a category's says, held against names above it that are a category's.
+
+        "Swimwear > Bikini top" is no top: where they part, what both have in common. "Shirts > Casual & Party Wear" is a shirt: the deeper one.
+        """
         for place, name in enumerate(names[:-1]):
             upper = self._name(name, names[:place])
             if upper is None or upper.how != "exact" or upper.node is None or own.node is None:
                 continue
-            meant = upper.candidates or (upper.node,)
-            if not any(self._above(node, own.node) or self._above(own.node, node) for node in meant):
-                own = Match(self._common([own.node, upper.node]), "fuzzy", own.score, (own.node, upper.node))
+            mine, meant = own.node, upper.candidates or (upper.node,)
+            if upper.node != mine and upper.node in own.candidates and self._above(mine, upper.node):
+                own = Match(upper.node, "fuzzy", own.score)
+            elif not any(self._above(node, mine) or self._above(mine, node) for node in meant):
+                node = upper.node if own.partial else self._common([mine, upper.node])
+                own = Match(node, "fuzzy", own.score, (mine, upper.node))
         return own
 
     def _by_upper_names(self, names: Sequence[str]) -> Match:
@@ -134,7 +154,8 @@ class NameRules:
         for passed in range(1, min(self._config.upper_names, len(names) - 1) + 1):
             place = len(names) - 1 - passed
             found = self._name(names[place], names[:place])
-            if found is not None and found.node is not None:
+            # What lies above the known part of a list need not lie above the unknown one.
+            if found is not None and found.node is not None and not found.partial:
                 score = score or found.score - passed * _PASSED_NAME
                 nodes.append(found.node)
         if not nodes:
@@ -155,13 +176,27 @@ class NameRules:
             return self._all_of([self._single(part, upper) for part in listed])
         return self._single(name, upper)
 
+    def _called(self, name: str) -> list[int]:
+        """Inner categories that a name above may mean: those called as its end, the longer end first, or what means the same."""
+        split = words(name)
+        for length in range(len(split), 0, -1):
+            end = self._end(split, length)
+            nodes = [node for word in (end, *self._same.get(end, ())) for node in self._of_name.get(word, ())]
+            if nodes:
+                return [node for node in nodes if not self._tree.is_leaf[node]]
+        return []
+
+    def _end(self, split: Sequence[str], length: int) -> str:
+        """The words of a name in which the thing is named, as one spelling."""
+        return "".join(split[-length:] if self._config.head == "last" else split[:length])
+
     def _single(self, name: str, upper: Sequence[str]) -> Match | None:
         split = words(name)
         whole = "".join(split)
         if whole in self._of_part and whole not in self._of_name:
             return self._one_of(self._of_part[whole], upper, "exact", 1.0)
         for length in range(len(split), 0, -1):
-            end = "".join(split[-length:])
+            end = self._end(split, length)
             score = 1.0 - _PASSED_WORDS * (1 - length / len(split))
             if end in self._of_name:
                 return self._one_of(self._of_name[end], upper, "exact" if length == len(split) else "fuzzy", score)
@@ -172,7 +207,7 @@ class NameRules:
 
     def _nearly(self, split: Sequence[str], upper: Sequence[str]) -> Match | None:
         for length in range(len(split), 0, -1):
-            end = "".join(split[-length:])
+            end = self._end(split, length)
             if len(end) < _SHORTEST:
                 continue
             found = process.extract(
@@ -197,9 +232,10 @@ class NameRules:
         score = min(match.score for match in matches)
         common = self._common(nodes)
         if len(matches) == len(found):
-            return Match(common, "exact" if exact else "fuzzy", score, tuple(nodes[:_CANDIDATES]) if len(nodes) > 1 else ())
+            several = len(nodes) > 1
+            return Match(common, "exact" if exact else "fuzzy", score, tuple(nodes[:_CANDIDATES]) if several else (), union=several)
         above = int(self._tree.parents[common]) if common is not None else -1
-        return Match(above, "fuzzy", score - _PASSED_NAME, tuple(nodes[:_CANDIDATES])) if above >= 0 else None
+        return Match(above, "fuzzy", score - _PASSED_NAME, tuple(nodes[:_CANDIDATES]), partial=True) if above >= 0 else None
 
     def _one_of(self, nodes: Sequence[int], upper: Sequence[str], how: Literal["exact", "fuzzy"], score: float) -> Match:
         """Of categories of one name the one that is meant, or what they have in common."""
@@ -207,8 +243,8 @@ class NameRules:
         if (counts := self._labelled[left]).sum():
             left = [node for node, count in zip(left, counts, strict=True) if count >= self._config.slips * counts.sum()]
         if len(left) > 1 and upper:
-            above = {spelling(name) for name in upper}
-            agreeing = [len(above & {self._spellings[i] for i in self._tree.path_indices[node] if i not in (-1, node)}) for node in left]
+            above = [set(self._called(name)) for name in upper]
+            agreeing = [sum(not places.isdisjoint(self._tree.path_indices[node].tolist()) for places in above) for node in left]
             left = [node for node, count in zip(left, agreeing, strict=True) if count == max(agreeing)]
         if len(left) > 1 and (counts := self._labelled[left]).sum():
             likeliest = int(counts.argmax())

@@ -22,7 +22,7 @@ class VoteConfig(Config):
     """When products are enough, and agree enough. Chosen as RuleConfig."""
 
     agreement: float = Field(0.8, gt=0.5, le=1, description="share of the votes that a category needs; else the path stops at its parent")
-    products: int = Field(3, ge=1, description="fewer products than this say nothing")
+    products: int = Field(5, ge=1, description="fewer products than this say nothing")
     confidence: float = Field(0.5, ge=0, le=1, description="an answer votes down to the deepest level of which it is at least so sure")
 
 
