@@ -33,9 +33,8 @@ from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify
 from prodcat.profile import FitConfig
 from prodcat.run_folder import Steps, open_run
-from prodcat.taxonomy import Taxonomy, parse_path
-from prodcat.tree_files import below as part_of
-from prodcat.tree_files import read_tree, tree_lines
+from prodcat.taxonomy import Taxonomy
+from prodcat.tree_files import read_tree
 from prodcat.tuning import TuneConfig, tune
 
 Say = Callable[[str], None]
@@ -291,18 +290,6 @@ def run_crosswalk_check(
     answers = read_predictions(predictions) if predictions else None
     job = load(CrosswalkJob, config, sets)
     return check_summary(file, check(file, Catalog.open(catalog), job, predictions=answers, taxonomy=_taxonomy(taxonomy)))
-
-
-def run_taxonomy_import(file: Path, out: Path, *, below: str | None, say: Say) -> dict[str, Any]:
-    """below: the category to keep, with all below it."""
-    tree = read_tree(file)
-    if below is not None:
-        tree = part_of(tree, parse_path(below))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    tree.save(out)
-    for line in tree_lines(tree):
-        say(line)
-    return {"taxonomy": str(out), "categories": len(tree), "leaves": int(tree.is_leaf.sum()), "levels": tree.depth, "hash": tree.hash}
 
 
 def run_explain(

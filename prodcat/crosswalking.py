@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 
 from prodcat.catalog.store import Catalog
 from prodcat.config import Config
-from prodcat.contracts import PREDICTIONS
+from prodcat.contracts import PREDICTIONS, enforce
 from prodcat.crosswalk.checks import Coverage, Finding, coverage, findings
 from prodcat.crosswalk.mapping_file import Key, accepted, read, write
 from prodcat.crosswalk.proposals import Merged, merge, proposals
 from prodcat.crosswalk.rules import NameRules, RuleConfig
 from prodcat.crosswalk.votes import Ballot, VoteConfig, answers_of, ballots, labelled_counts
-from prodcat.errors import CrosswalkError
+from prodcat.errors import ContractError, CrosswalkError
 from prodcat.taxonomy import CategoryPath, Taxonomy
 
 Progress = Callable[[str], None]
@@ -116,9 +116,10 @@ def read_predictions(place: Path) -> pa.Table:
     found = next((folder for folder in folders if folder.is_file() or (folder.is_dir() and any(folder.glob("*.parquet")))), None)
     if found is None:
         raise CrosswalkError(f"{place}: no answers here; give the folder that `prodcat classify ... --out FOLDER` wrote to")
+    wanted = pa.schema([PREDICTIONS.field(name) for name in ("key", "path", "confidences")])
     try:
-        return pq.read_table(found, columns=["key", "path", "confidences"], schema=PREDICTIONS)
-    except (OSError, pa.ArrowException) as error:
+        return enforce(pq.read_table(found, columns=wanted.names, partitioning=None), wanted, "answers")
+    except (OSError, pa.ArrowException, ContractError) as error:
         raise CrosswalkError(f"{found}: not the answers of `prodcat classify` ({error})") from error
 
 

@@ -91,6 +91,15 @@ def below(tree: Taxonomy, path: Sequence[str]) -> Taxonomy:
     return Taxonomy(ids, ids)
 
 
+def import_tree(file: Path, out: Path, path: CategoryPath | None = None) -> Taxonomy:
+    """A tree in any form, or its part at `path`, written as prodcat's own file. Raises TaxonomyError as `read_tree` and `below` do."""
+    tree = read_tree(file)
+    tree = below(tree, path) if path is not None else tree
+    out.parent.mkdir(parents=True, exist_ok=True)
+    tree.save(out)
+    return tree
+
+
 def tree_lines(tree: Taxonomy, show: int = 5) -> list[str]:
     """A tree for a person: counts a level, the first level's categories with what lies below them, some leaves of the deepest level."""
     lines = [f"{len(tree):,} categories, {int(tree.is_leaf.sum()):,} leaves, {tree.depth} levels, hash {tree.hash[:12]}"]

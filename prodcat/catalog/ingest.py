@@ -63,10 +63,13 @@ def ingest(
     Raises:
         FeedError: a source cannot be found, a mapped column is missing, no row at all became a product, or `out` holds something else.
         ConfigError: a mapping file does not fit.
+        TaxonomyError: the crosswalk maps to a category that is not in the given tree.
     """
     started = time.perf_counter()
     out = Path(out)
     tell = on_progress or (lambda line: None)
+    if taxonomy is not None and crosswalk:
+        taxonomy.targets(list(crosswalk.values()))
     planned = plan(sources, mapping)
     earlier = store.earlier_splits(out)
     folder = store.begin(out)

@@ -15,16 +15,21 @@ TreeFile = Annotated[Path, typer.Argument(help="prodcat's own .json, Google's or
 
 
 @trees.command("import")
-def import_tree(
+def import_file(
     file: TreeFile,
     out: Annotated[Path, typer.Option("--out", help="JSON file to write: what --taxonomy takes")],
     below: Annotated[str | None, typer.Option("--below", help="keep this category and what lies below it: 'Apparel & Accessories'")] = None,
     as_json: AsJson = False,
 ) -> None:
     """A published tree as prodcat's own file."""
-    from prodcat.commands import run_taxonomy_import
+    from prodcat.taxonomy import parse_path
+    from prodcat.tree_files import import_tree
 
-    carry_out(lambda say: run_taxonomy_import(file, out, below=below, say=say), as_json)
+    def work(say: object) -> dict[str, object]:
+        tree = import_tree(file, out, parse_path(below) if below is not None else None)
+        return {"taxonomy": str(out), "categories": len(tree), "leaves": int(tree.is_leaf.sum()), "levels": tree.depth, "hash": tree.hash}
+
+    carry_out(work, as_json)
 
 
 @trees.command()

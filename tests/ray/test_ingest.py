@@ -15,8 +15,9 @@ from prodcat.errors import FeedError
 def test_the_distributed_catalog_equals_the_pure_one(demo_feeds: Path, tmp_path: Path) -> None:
     config = IngestConfig(chunk_rows=20)
     told: list[str] = []
-    one = ingest([str(demo_feeds)], tmp_path / "pure", config)
-    many = distributed.ingest([str(demo_feeds)], tmp_path / "ray", config, on_progress=told.append)
+    crosswalk = {("bazaar", "anything"): ("Footwear",)}
+    one = ingest([str(demo_feeds)], tmp_path / "pure", config, crosswalk=crosswalk)
+    many = distributed.ingest([str(demo_feeds)], tmp_path / "ray", config, crosswalk=crosswalk, on_progress=told.append)
     a, b = Catalog.open(tmp_path / "pure"), Catalog.open(tmp_path / "ray")
     assert a.products().equals(b.products())
     assert a.rejected().equals(b.rejected())

@@ -14,7 +14,7 @@ from prodcat.catalog.ingest import ingest
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.store import Catalog
 from prodcat.contracts import PRODUCTS, REJECTED, SPLITS
-from prodcat.errors import FeedError, ProdcatError
+from prodcat.errors import FeedError, ProdcatError, TaxonomyError
 from prodcat.taxonomy import Taxonomy
 
 CONFIG = IngestConfig(chunk_rows=7)
@@ -150,6 +150,49 @@ def test_a_changed_feed_and_a_changed_mapping_make_other_stamps(tmp_path: Path) 
     assert all(len(each) == 2 for each in seen[:4])
     with pytest.raises(FeedError, match=r"none\.csv: no such file or folder"):
         stamps([str(tmp_path / "none.csv")], None)
+
+
+MAPPED = {("shop", "Tees"): ("A", "T"), ("shop", "Hats"): ("A",), ("other", "Tees"): ("B",)}
+
+
+def test_a_crosswalk_labels_rows_that_have_no_label(tmp_path: Path) -> None:
+    rows = [
+        {"product_id": "1", "title": "a", "raw_category": "Tees", "level1": "C", "label_source": "shop"},
+        {"product_id": "2", "title": "b", "raw_category": " Tees ", "label_source": "shop"},
+        {"product_id": "3", "title": "c", "raw_category": "Socks"},
+        {"product_id": "4", "title": "d"},
+        {"product_id": "5", "title": "e", "raw_category": "Tees", "platform": "other"},
+    ]
+    feed = jsonl(tmp_path / "shop.jsonl", [{"platform": "shop", **row} for row in rows])
+    summary = ingest([feed], tmp_path / "c", CONFIG, crosswalk=MAPPED)
+    catalog = Catalog.open(tmp_path / "c")
+    found = {row["product_id"]: (row["path"], row["label_source"]) for row in catalog.products().to_pylist()}
+    assert found == {
+        "1": (["C"], "shop"),
+        "2": (["A", "T"], "crosswalk"),
+        "3": (None, None),
+        "4": (None, None),
+        "5": (["B"], "crosswalk"),
+    }
+    assert summary.labelled == 3
+    assert catalog.taxonomy == Taxonomy([("A", "T"), ("B",), ("C",)])
+    ingest([feed], tmp_path / "without", CONFIG)
+    assert Catalog.open(tmp_path / "without").digest != catalog.digest
+
+
+def test_a_crosswalk_outside_the_given_tree_is_refused(tmp_path: Path) -> None:
+    feed = jsonl(tmp_path / "shop.jsonl", rows_of(3))
+    with pytest.raises(TaxonomyError, match="'A > T' is not in the tree"):
+        ingest([feed], tmp_path / "c", CONFIG, taxonomy=Taxonomy([("A", "B"), ("B",)]), crosswalk=MAPPED)
+    assert not (tmp_path / "c").exists()
+
+
+def test_stamps_follow_what_a_crosswalk_maps_and_not_its_order(tmp_path: Path) -> None:
+    feed = [jsonl(tmp_path / "shop.jsonl", rows_of(3))]
+    mapped = stamps(feed, None, MAPPED)
+    assert mapped == stamps(feed, None, dict(reversed(MAPPED.items())))
+    assert stamps(feed, None, {}) == stamps(feed, None) == mapped[:-1]
+    assert stamps(feed, None, {**MAPPED, ("shop", "Tees"): ("A",)}) != mapped
 
 
 def test_a_run_that_fails_leaves_the_catalog_as_it_was(tmp_path: Path) -> None:
