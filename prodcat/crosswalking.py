@@ -3,6 +3,7 @@
 Knows the order and no rule.
 """
 
+import csv
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +22,9 @@ from prodcat.crosswalk.proposals import Merged, merge, proposals
 from prodcat.crosswalk.rules import NameRules, RuleConfig
 from prodcat.crosswalk.votes import Ballot, VoteConfig, answers_of, ballots, labelled_counts
 from prodcat.errors import ContractError, CrosswalkError
-from prodcat.taxonomy import CategoryPath, Taxonomy
+from prodcat.overlay import ACCEPT
+from prodcat.overlay import COLUMNS as OVERLAY_COLUMNS
+from prodcat.taxonomy import CategoryPath, Taxonomy, format_path
 
 Progress = Callable[[str], None]
 _COLUMNS = ["key", "platform", "raw_category", "path", "label_source"]
@@ -108,6 +111,31 @@ def check(
 def read_crosswalk(file: Path, taxonomy: Taxonomy | None) -> dict[Key, CategoryPath]:
     """What `ingest` applies: the accepted lines of a file. Raises CrosswalkError as `accepted` does."""
     return accepted(file, read(file), taxonomy)
+
+
+def write_overlay(file: Path, catalog: Catalog, out: Path) -> dict[str, int]:
+    """For a catalog that is there already: the accepted lines as reviewed labels (overlay.py), which `fit --labels` lays over it.
+
+    Products that have a label keep it. Test products are left out: a catalog that is to be measured by mapped labels is ingested with the crosswalk.
+
+    Returns:
+        {labels, test}: products that get a label, and test products that would have.
+
+    Raises:
+        CrosswalkError: the file cannot be read or applied, a path is not in the catalog's tree, or there is no tree.
+    """
+    mapped = read_crosswalk(file, _tree(catalog, None))
+    splits = catalog.splits()
+    split_of = dict(zip(splits["key"].to_pylist(), splits["split"].to_pylist(), strict=True))
+    products = catalog.products(_COLUMNS).select(["key", "platform", "raw_category", "path"]).to_pylist()
+    unlabelled = {row["key"]: mapped.get((row["platform"], row["raw_category"])) for row in products if not row["path"]}
+    given = {key: path for key, path in unlabelled.items() if path is not None}
+    rows = [(key, format_path(path), ACCEPT) for key, path in given.items() if split_of[key] != "test"]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerows([OVERLAY_COLUMNS, *rows])
+    return {"labels": len(rows), "test": len(given) - len(rows)}
 
 
 def read_predictions(place: Path) -> pa.Table:

@@ -39,6 +39,20 @@ def propose(
 
 
 @crosswalk.command()
+def overlay(
+    file: Annotated[Path, typer.Argument(help="CSV of `crosswalk propose`")],
+    catalog: Annotated[Path, typer.Option("--catalog", help="catalog folder whose unlabelled products are to get labels")],
+    out: Annotated[Path, typer.Option("--out", help="CSV to write: key, path, decision, for `fit --labels`")],
+    as_json: AsJson = False,
+) -> None:
+    """Accepted lines as labels for `fit --labels`, where a catalog is not to be ingested again. Test products get none."""
+    from prodcat.catalog.store import Catalog
+    from prodcat.crosswalking import write_overlay
+
+    carry_out(lambda say: {"overlay": str(out), **write_overlay(file, Catalog.open(catalog), out)}, as_json)
+
+
+@crosswalk.command()
 def check(
     file: Annotated[Path, typer.Argument(help="CSV of `crosswalk propose`")],
     catalog: Annotated[Path, typer.Option("--catalog", help="catalog folder whose products it is to map")],

@@ -99,6 +99,9 @@ class NameRules:
             for name in spelled:
                 self._same.setdefault(name, []).extend(other for other in spelled if other != name)
         self._names = [name for name in self._of_name if len(name) >= _SHORTEST]
+        # One word more, for what is one word in the tree may be two in the shop.
+        self._most_words = 1 + max((len(words(category.name)) for category in tree.categories), default=0)
+        self._alike: dict[str, list[tuple[str, float]]] = {}
         self._labelled = np.zeros(len(tree), dtype=np.int64)
         for path, count in (labelled or {}).items():
             inner = tree.path_indices[tree.index(path)]
@@ -206,21 +209,26 @@ class NameRules:
         return self._nearly(split, upper)
 
     def _nearly(self, split: Sequence[str], upper: Sequence[str]) -> Match | None:
-        for length in range(len(split), 0, -1):
-            end = self._end(split, length)
-            if len(end) < _SHORTEST:
-                continue
-            found = process.extract(
-                end, self._names, scorer=fuzz.ratio, score_cutoff=100 * self._config.similarity - 100 * self._config.margin, limit=8
-            )
-            if not found or found[0][1] < 100 * self._config.similarity:
-                continue
-            best, similarity, _ = found[0]
-            near = [name for name, other, _ in found[1:] if similarity - other < 100 * self._config.margin]
-            nodes = [*self._of_name[best], *(node for name in near for node in self._of_name[name])]
-            score = similarity / 100 - _PASSED_WORDS * (1 - length / len(split))
-            return self._one_of(nodes, upper, "fuzzy", score)
+        for length in range(min(len(split), self._most_words), 0, -1):
+            found = self._like(self._end(split, length))
+            if found:
+                nodes = [node for name, _ in found for node in self._of_name[name]]
+                score = found[0][1] - _PASSED_WORDS * (1 - length / len(split))
+                return self._one_of(nodes, upper, "fuzzy", score)
         return None
+
+    def _like(self, name: str) -> list[tuple[str, float]]:
+        """The tree's spelling that is most like this one, and those within the margin; empty if none is like enough."""
+        if name not in self._alike:
+            found: list[tuple[str, float]] = []
+            if len(name) >= _SHORTEST:
+                least = 100 * (self._config.similarity - self._config.margin)
+                scored = process.extract(name, self._names, scorer=fuzz.ratio, score_cutoff=least, limit=_CANDIDATES)
+                found = [(other, similarity / 100) for other, similarity, _ in scored]
+            best = found[0][1] if found else 0.0
+            # Kept, for the names of a shop's upper levels come again with every category below them.
+            self._alike[name] = [entry for entry in found if best - entry[1] < self._config.margin] if best >= self._config.similarity else []
+        return self._alike[name]
 
     def _all_of(self, found: Sequence[Match | None]) -> Match | None:
         """What the things that a name lists have in common; where some are not known, what is above that. None if most are not known."""

@@ -16,8 +16,9 @@ from prodcat.catalog.ingest import ingest
 from prodcat.catalog.store import Catalog
 from prodcat.cli import app
 from prodcat.contracts import PREDICTIONS, rows_to_table
-from prodcat.crosswalking import CrosswalkConfig, check, propose, read_crosswalk, read_predictions
+from prodcat.crosswalking import CrosswalkConfig, check, propose, read_crosswalk, read_predictions, write_overlay
 from prodcat.errors import CrosswalkError
+from prodcat.overlay import read_overlay
 from prodcat.taxonomy import Taxonomy
 
 # The commands import it late, and torch looks for its libraries with a subprocess, which is fenced inside a test.
@@ -141,6 +142,23 @@ def test_what_a_person_decided_is_applied_and_stays(tmp_path: Path, catalog: Cat
     assert (checked.errors, checked.findings) == (0, [])
     assert (checked.coverage["acme"].mapped, checked.coverage["acme"].by_level) == (1, {1: 6, 2: 6, 3: 6})
     assert (checked.coverage["acme"].without_raw_category, checked.coverage["acme"].rejected) == (1, 1)
+
+
+def test_a_catalog_that_is_there_gets_labels_as_an_overlay(tmp_path: Path, catalog: Catalog) -> None:
+    out = tmp_path / "crosswalk.csv"
+    propose(catalog, out, CrosswalkConfig())
+    decide(out, {("acme", "Men > Shirts"): {"decision": "accept"}})
+    done = run("crosswalk", "overlay", out, "--catalog", catalog.path, "--out", tmp_path / "overlay.csv", "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    split_of = dict(zip(*(catalog.splits()[name].to_pylist() for name in ("key", "split")), strict=True))
+    shirts = {key for key in split_of if key.startswith("acme/Men > Shirts")}
+    overlay = read_overlay(tmp_path / "overlay.csv", catalog, TREE)
+    assert overlay.labels == {key: ("Clothing", "Tops", "Shirts") for key in shirts if split_of[key] != "test"}
+    assert (told["labels"], told["test"]) == (len(overlay.labels), 6 - len(overlay.labels))
+    decide(out, {("acme", "Gadgets"): {"path": "Gadgets", "decision": "accept"}})
+    with pytest.raises(CrosswalkError, match=r"line 2: 'Gadgets' is not in the tree"):
+        write_overlay(out, catalog, tmp_path / "overlay.csv")
 
 
 def test_one_shop_at_a_time(tmp_path: Path, catalog: Catalog) -> None:

@@ -1,5 +1,9 @@
 """What a raw category's name says of its place in the tree, and what it leaves open."""
 
+import csv
+from collections import Counter
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,6 +151,25 @@ def test_scores_fall_with_what_is_passed_over() -> None:
     assert scores == sorted(scores, reverse=True)
     assert scores[0] == 1.0
     assert len(set(scores)) == 4
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize(("shop", "decided", "right"), [("hm", 0.8, 0.7), ("flipkart", 0.9, 0.9), ("tiki", 0.0, 1.0)])
+def test_a_real_shop_s_names_against_the_table_a_person_made(shared: Path, shop: str, decided: float, right: float) -> None:
+    """By raw category; right is the same path or one above it. In tiki's language no name is like any of the tree, and nothing may be guessed."""
+    with (shared / "data" / "platforms" / "category_mapping.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [(row, tuple(row[f"level{level}"] for level in (1, 2, 3) if row[f"level{level}"])) for row in csv.DictReader(stream)]
+    labelled: Counter[tuple[str, ...]] = Counter()
+    for row, path in rows:
+        if row["platform"] != shop and path:
+            labelled[path] += int(row["rows"])
+    rules = NameRules(Taxonomy(labelled), RuleConfig(), labelled)
+    tree = Taxonomy(labelled)
+    mine = [(rules(row["raw_category"]), path) for row, path in rows if row["platform"] == shop]
+    answered = [(tree.categories[match.node].path, path) for match, path in mine if match.node is not None]
+    judged = [(found, path) for found, path in answered if path]
+    assert len(answered) >= decided * len(mine)
+    assert sum(path[: len(found)] == found for found, path in judged) >= right * len(judged)
 
 
 NAMES = st.text("abcdefg ABC&-'", min_size=1, max_size=8).filter(lambda name: any(letter.isalpha() for letter in name))
