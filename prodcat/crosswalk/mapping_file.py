@@ -11,6 +11,7 @@
     decision      empty, accept or reject: only accepted lines are applied, and decided lines are never proposed anew
     note          yours
 
+A path you change counts with a decision; without one the line is proposed anew, unless `how` says hand or nothing.
 Lines stand by platform and raw category, so a diff shows what changed. A cell that a spreadsheet would run as a formula begins with an apostrophe.
 """
 

@@ -17,8 +17,9 @@ _ROOTS = frozenset(
 )
 _POSSESSIVE = re.compile(r"['’`´]s?(?![^\W_])")
 _WORD = re.compile(r"[^\W_]+")
-_AND = frozenset({"and", "n", "or"})
-_LIST = re.compile(r"\s*(?:[,;&+/]|\band\b|\bor\b)\s*", re.IGNORECASE)
+# English, German, French, Vietnamese, Turkish, Swedish; as `normalise` spells them.
+_AND = frozenset({"and", "n", "or", "und", "et", "va", "ve", "och"})
+_LIST = re.compile(r"\s*(?:[,;&+/]|\b(?:and|or|und|et|và|ve|och)\b)\s*", re.IGNORECASE)
 _IRREGULAR = {
     "men": "man",
     "women": "woman",

@@ -2,13 +2,12 @@
 
 In this order; the first that finds something decides:
 
-    whole path   all names of the shop's path are those of a path of the tree                               exact
-    own name     its last name is a category's: "Rings"; or all things it lists are: "Bras & Briefs"          exact
-    variant      its last name is the one above it and more, a brand or colour: "Shorts > Alisha Shorts"; that one decides   fuzzy
-    head         its last name ends in a category's, for in English the last word says what a thing is (`head`: first elsewhere):
-                 "Denim Shorts"                                                             fuzzy
-    spelling     its last name, or the end of it, is nearly a category's: "Jewelry" and "Jewellery"          fuzzy
-    upper names  the same with the names above it, for what lies below "Shoes" in a shop is a shoe           fuzzy
+    whole path   exact   all names of the shop's path are those of a path of the tree
+    own name     exact   its last name is a category's: "Rings"; or all things it lists are: "Bras & Briefs"
+    variant      fuzzy   its last name is the one above it and more, a brand or colour: "Shorts > Alisha Shorts"; the one above decides
+    head         fuzzy   its last name ends in a category's, for in English the last word says what a thing is: "Denim Shorts"
+    spelling     fuzzy   its last name, or the end of it, is nearly a category's: "Jewelry" and "Jewellery"
+    upper names  fuzzy   the same with the names above it, for what lies below "Shoes" in a shop is a shoe
 
 A name that several categories have is decided by the names above it, else by where nearly all labelled products of these categories are, else it is
 what these categories have in common: one of them it must be. If they have nothing in common it stays open, with the categories as candidates.
@@ -131,7 +130,8 @@ class NameRules:
     def _is_variant(self, name: str, upper: str) -> bool:
         """ "Casual & Party Wear Shirts > Acme Casual & Party Wear Shirts": a brand's or a colour's part of what stands above, and no other thing."""
         own, above = words(name), words(upper)
-        return len(own) > len(above) > 0 and own[-len(above) :] == above and spelling(name) not in self._of_name
+        more = range(len(above) + 1, len(own) + 1)
+        return bool(more) and self._tail(own, len(above)) == above and not any("".join(self._tail(own, length)) in self._of_name for length in more)
 
     def _with_upper_names(self, own: Match, names: Sequence[str]) -> Match:
         """What a name that is only like a category's says, held against names above it that are a category's.
@@ -159,7 +159,7 @@ class NameRules:
             found = self._name(names[place], names[:place])
             # What lies above the known part of a list need not lie above the unknown one.
             if found is not None and found.node is not None and not found.partial:
-                score = score or found.score - passed * _PASSED_NAME
+                score = score or max(0.0, found.score - passed * _PASSED_NAME)
                 nodes.append(found.node)
         if not nodes:
             return Match(None, "fuzzy", 0.0)
@@ -183,15 +183,15 @@ class NameRules:
         """Inner categories that a name above may mean: those called as its end, the longer end first, or what means the same."""
         split = words(name)
         for length in range(len(split), 0, -1):
-            end = self._end(split, length)
+            end = "".join(self._tail(split, length))
             nodes = [node for word in (end, *self._same.get(end, ())) for node in self._of_name.get(word, ())]
             if nodes:
                 return [node for node in nodes if not self._tree.is_leaf[node]]
         return []
 
-    def _end(self, split: Sequence[str], length: int) -> str:
-        """The words of a name in which the thing is named, as one spelling."""
-        return "".join(split[-length:] if self._config.head == "last" else split[:length])
+    def _tail(self, split: Sequence[str], length: int) -> Sequence[str]:
+        """The words of a name in which the thing is named."""
+        return split[-length:] if self._config.head == "last" else split[:length]
 
     def _single(self, name: str, upper: Sequence[str]) -> Match | None:
         split = words(name)
@@ -199,7 +199,7 @@ class NameRules:
         if whole in self._of_part and whole not in self._of_name:
             return self._one_of(self._of_part[whole], upper, "exact", 1.0)
         for length in range(len(split), 0, -1):
-            end = self._end(split, length)
+            end = "".join(self._tail(split, length))
             score = 1.0 - _PASSED_WORDS * (1 - length / len(split))
             if end in self._of_name:
                 return self._one_of(self._of_name[end], upper, "exact" if length == len(split) else "fuzzy", score)
@@ -210,7 +210,7 @@ class NameRules:
 
     def _nearly(self, split: Sequence[str], upper: Sequence[str]) -> Match | None:
         for length in range(min(len(split), self._most_words), 0, -1):
-            found = self._like(self._end(split, length))
+            found = self._like("".join(self._tail(split, length)))
             if found:
                 nodes = [node for name, _ in found for node in self._of_name[name]]
                 score = found[0][1] - _PASSED_WORDS * (1 - length / len(split))

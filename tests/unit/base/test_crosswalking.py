@@ -18,7 +18,9 @@ from prodcat.cli import app
 from prodcat.contracts import PREDICTIONS, rows_to_table
 from prodcat.crosswalking import CrosswalkConfig, check, propose, read_crosswalk, read_predictions, write_overlay
 from prodcat.errors import CrosswalkError
+from prodcat.ingesting import catalog_of_run
 from prodcat.overlay import read_overlay
+from prodcat.run_folder import Steps
 from prodcat.taxonomy import Taxonomy
 
 # The commands import it late, and torch looks for its libraries with a subprocess, which is fenced inside a test.
@@ -159,6 +161,14 @@ def test_a_catalog_that_is_there_gets_labels_as_an_overlay(tmp_path: Path, catal
     decide(out, {("acme", "Gadgets"): {"path": "Gadgets", "decision": "accept"}})
     with pytest.raises(CrosswalkError, match=r"line 2: 'Gadgets' is not in the tree"):
         write_overlay(out, catalog, tmp_path / "overlay.csv")
+
+
+def test_a_run_takes_a_crosswalk_for_feeds_only(tmp_path: Path, catalog: Catalog) -> None:
+    given = ([str(catalog.path)], tmp_path / "run", CONFIG, None, None)
+    steps = Steps(tmp_path / "run", print)
+    assert catalog_of_run(*given, None, steps, print).digest == catalog.digest
+    with pytest.raises(CrosswalkError, match="is a catalog already; give the crosswalk to `prodcat ingest`"):
+        catalog_of_run(*given, {("acme", "Gadgets"): ("Footwear",)}, steps, print)
 
 
 def test_one_shop_at_a_time(tmp_path: Path, catalog: Catalog) -> None:

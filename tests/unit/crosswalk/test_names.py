@@ -47,6 +47,8 @@ def test_what_a_name_lists() -> None:
     assert parts("Tops, T-Shirts & Shirts") == ("Tops", "T-Shirts", "Shirts")
     assert parts("Leggings/Tights") == ("Leggings", "Tights")
     assert parts("Brandy and Candy") == ("Brandy", "Candy")
+    assert parts("Schuhe und Stiefel") == ("Schuhe", "Stiefel")
+    assert parts("Balo và Vali") == ("Balo", "Vali")
     assert parts("Sandals") == ("Sandals",)
     assert parts("&") == ()
 

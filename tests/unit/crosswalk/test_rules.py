@@ -73,6 +73,7 @@ def test_equal_names(raw: str, path: str) -> None:
         ("Acme Night Suits", "Clothing > Tops > Night Suits"),
         ("Brown Leather Laptop Bags", "Extras > Bags > Laptop Bag"),
         ("Brown Leather Bags", "Extras > Bags"),
+        ("Bags > Brown Leather Laptop Bags", "Extras > Bags > Laptop Bag"),
         ("Women > Jewelry", "Extras > Jewellery"),
         ("Handbag's", "Extras > Bags > Handbags"),
         ("Women > Jewellery > Brooches", "Extras > Jewellery"),
