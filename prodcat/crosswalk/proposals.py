@@ -29,9 +29,8 @@ def proposal(key: Key, ballot: Ballot, match: Match, tree: Taxonomy, config: Vot
     others = [tree.categories[node].path for node in match.candidates]
     others += [other for other in (named, voted) if other is not None]
     candidates = [format_path(other) for other in dict.fromkeys(others) if other != path and (path is None or other != path[: len(other)])]
-    if path is None and ballot.votes:
-        most = sorted(ballot.votes.items(), key=lambda item: (-item[1], item[0]))
-        candidates += [f"{format_path(vote)} ({share:.0%})" for vote, _ in most if vote and (share := ballot.share(vote) or 0) >= _MENTIONED]
+    if path is None:
+        candidates += _mentioned(ballot)
     return Line(
         *key,
         products=ballot.products,
@@ -41,6 +40,20 @@ def proposal(key: Key, ballot: Ballot, match: Match, tree: Taxonomy, config: Vot
         agreement=ballot.share(path) if path is not None else None,
         candidates=" | ".join(candidates[:_CANDIDATES]),
     )
+
+
+def _mentioned(ballot: Ballot) -> list[str]:
+    """What an open line's votes say, the most agreed on first: "Apparel (76%)", then what below it has its share."""
+    prefixes = {vote[:level] for vote in ballot.votes for level in range(1, len(vote) + 1)}
+    shares = sorted(((ballot.share(prefix) or 0.0, prefix) for prefix in prefixes), key=lambda entry: (-entry[0], -len(entry[1]), entry[1]))
+    said: list[str] = []
+    named: list[tuple[float, CategoryPath]] = []
+    for share, prefix in shares:
+        # "Apparel (76%)" says nothing beside "Apparel > Topwear (76%)".
+        if share >= _MENTIONED and not any(other == share and longer[: len(prefix)] == prefix for other, longer in named):
+            named.append((share, prefix))
+            said.append(f"{format_path(prefix)} ({share:.0%})")
+    return said
 
 
 def _chosen(named: CategoryPath | None, voted: CategoryPath | None, ballot: Ballot, match: Match, config: VoteConfig) -> CategoryPath | None:

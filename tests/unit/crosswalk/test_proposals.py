@@ -38,6 +38,7 @@ def test_votes_alone() -> None:
 def test_what_is_open_names_what_it_may_be() -> None:
     line = line_of("Áo", {TOPS: 6, BAGS: 4})
     assert (line.path, line.how, line.candidates) == (None, "", "Clothing > Tops (60%) | Bags (40%)")
+    assert line_of("Áo", {TOPS: 4, SHIRTS: 3, BAGS: 3}).candidates == "Clothing (70%) | Clothing > Tops (40%) | Clothing > Shirts (30%) | Bags (30%)"
 
 
 def test_the_deeper_of_two_that_agree_stands() -> None:
