@@ -32,7 +32,7 @@ _CANDIDATES = 5
 
 
 class RuleConfig(Config):
-    """Chosen on five shops of the benchmark, not on the sixth (benchmarks/crosswalk.py)."""
+    """Chosen by the results of five shops of benchmarks/crosswalk.py, not of the sixth."""
 
     similarity: float = Field(0.87, gt=0, le=1, description="from which two spellings are taken for one name, 1 is equal")
     margin: float = Field(0.05, ge=0, le=1, description="by which the best must be more similar than any category that is not above or below it")
