@@ -14,7 +14,8 @@ and without the votes, with the default settings, and held against platforms/cat
     unjudged   the person mapped it nowhere
     open       no proposal
 
-right = (exact + ancestor) / (exact + ancestor + below + wrong). Rules and default thresholds were chosen by the results of five of these shops; thredup's were not looked at before.
+right = (exact + ancestor) / (exact + ancestor + below + wrong).
+Rules and default thresholds were chosen by the results of five of these shops; thredup's were not looked at before.
 For tiki, whose language no name of the tree is in, a fourth way: names again, with ten words of that language given as `rules.same`.
 Writes benchmarks/results/crosswalk.json.
 """
