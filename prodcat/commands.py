@@ -21,6 +21,8 @@ from prodcat.catalog.store import Catalog
 from prodcat.comparing import CompareConfig, compare
 from prodcat.config import Config, load, validate
 from prodcat.contracts import Product
+from prodcat.crossing.config import CrossProfile
+from prodcat.crossing.run import cross_platform
 from prodcat.crosswalking import CrosswalkConfig, check, check_summary, proposal_lines, propose, read_crosswalk, read_predictions
 from prodcat.distributed import ClusterConfig, cluster
 from prodcat.encoders.distributed import EmbedConfig, embed
@@ -180,6 +182,23 @@ def run_compare(run: Path, out: Path, *, config: str | None, sets: Sequence[str]
         "figures": str(compared.figures),
         "models": len(compared.found["rows"]),
         "products": compared.found["products"],
+    }
+
+
+def run_cross_platform(catalog: Path, out: Path, *, config: str | None, sets: Sequence[str], say: Say) -> dict[str, Any]:
+    started = time.perf_counter()
+    profile = config or default_profile()
+    settings, opened = load(CrossProfile, profile, sets), Catalog.open(catalog)
+    say(f"profile: {profile}")
+    with cluster(settings.cluster):
+        crossed = cross_platform(opened, out, settings, on_progress=say)
+    for line in crossed.table.read_text(encoding="utf-8").splitlines():
+        say(line)
+    return {
+        "table": str(crossed.table),
+        "figures": str(crossed.figures),
+        "folds": len(crossed.found["folds"]),
+        "seconds": round(time.perf_counter() - started, 1),
     }
 
 

@@ -3,13 +3,17 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import ray
 import ray.data
 from pydantic import Field
 
 from prodcat.config import Config
+from prodcat.errors import TrainingError
+
+T = TypeVar("T")
 
 
 class ClusterConfig(Config):
@@ -51,3 +55,29 @@ def cluster(config: ClusterConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def each(
+    work: Callable[..., T], jobs: Sequence[Any], *shared: Any, cpus: float, gpus: float = 0.0, name: Callable[[Any], str] = str
+) -> Iterator[tuple[Any, T]]:
+    """Call a function once a job, as tasks on the cluster -> (job, result) as they become ready. Assumes a cluster is joined.
+
+    Args:
+        work: called with a job and what is shared; imported by the workers, so no local function.
+        shared: arguments that all calls have in common: put into the object store once.
+        cpus, gpus: logical ones of a call.
+        name: of a job, for messages.
+
+    Raises:
+        TrainingError: a call failed; the others are not waited for.
+    """
+    given = [ray.put(value) for value in shared]
+    task = ray.remote(work).options(num_cpus=cpus, num_gpus=gpus)
+    waiting = {task.remote(job, *given): job for job in jobs}
+    while waiting:
+        (ready,), _ = ray.wait(list(waiting))
+        job = waiting.pop(ready)
+        try:
+            yield job, ray.get(ready)
+        except ray.exceptions.RayTaskError as error:
+            raise TrainingError(f"{name(job)}: failed: {error}") from error

@@ -19,7 +19,7 @@ from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.records import Crosswalk
 from prodcat.catalog.store import Catalog
 from prodcat.encoders.distributed import embed
-from prodcat.encoders.encoder import EncoderConfig, load, obtain
+from prodcat.encoders.encoder import load
 from prodcat.encoders.features import FeatureSet
 from prodcat.errors import TrainingError
 from prodcat.ingesting import catalog_of_run
@@ -33,10 +33,10 @@ from prodcat.prediction.multimodal_stage import MultimodalStageSettings, encoder
 from prodcat.prediction.preparing import STAGE_ONE_VECTOR, ModalitySettings
 from prodcat.prediction.text_stage import TextStage
 from prodcat.profile import FitConfig
-from prodcat.run_folder import BY_CATEGORIES, TRAINING, Progress, Steps, note_run
+from prodcat.readying import Place, ready_encoder
+from prodcat.run_folder import Progress, Steps, note_run
 from prodcat.taxonomy import HeadLayout, Taxonomy, labelled_stops
 from prodcat.training.distributed import fit as fit_on_ray
-from prodcat.training.distributed import train_encoder
 from prodcat.training.encoders import EncoderTraining
 from prodcat.training.fusion_stage import FusionStageTask, fusion_rows, join_members, modalities_of, trained_fusion, write_stage_two
 from prodcat.training.in_memory import FusionData
@@ -134,17 +134,16 @@ def prepare(
         if not any(len(part) for part in masked.values()):
             masked = None
 
-    stage_one_folder, key_one_encoder = _encoder(
-        "stage_one", config.stage_one_encoder, config.stage_one_pretraining, None, parts["train"], catalog, tree, out, config, steps, on_progress
+    place = Place(out, catalog.product_files(), tree, config.ingest.pictures.limits, config.scaling, steps, on_progress)
+    stage_one_folder, key_one_encoder = ready_encoder(
+        "stage_one", config.stage_one_encoder, config.stage_one_pretraining, None, parts["train"], place
     )
     folders, keys = {}, {}
     for name, encoder_config in config.encoders.items():
         if name not in modalities.values():
             continue
         training = config.pretraining.get(name, EncoderTraining())
-        folders[name], keys[name] = _encoder(
-            name, encoder_config, training, config.adaptation.get(name), parts["train"], catalog, tree, out, config, steps, on_progress
-        )
+        folders[name], keys[name] = ready_encoder(name, encoder_config, training, config.adaptation.get(name), parts["train"], place)
 
     # Embedding finds for itself what is there already, down to the single product.
     on_progress("features ...")
@@ -243,51 +242,6 @@ def fit(
     trust = [config.hierarchy, config.calibration, config.gate, config.backoff, config.conformal]
     steps.run("bundle", [*prepared.keys, key_two, *trust], out / "bundle", make_bundle)
     return Bundle.open(out / "bundle")
-
-
-def _encoder(
-    name: str,
-    encoder: EncoderConfig,
-    pretraining: EncoderTraining | None,
-    adaptation: EncoderTraining | None,
-    train: Labelled,
-    catalog: Catalog,
-    tree: Taxonomy,
-    out: Path,
-    config: FitConfig,
-    steps: Steps,
-    on_progress: Progress,
-) -> tuple[Path, str]:
-    folder = out / "encoders" / name
-
-    def make() -> None:
-        obtained = obtain(encoder, folder / "untrained", [text for text in train.texts if text])
-        on_progress(f"  {name}: {obtained.source}")
-        training = pretraining if obtained.needs_training else adaptation
-        if training is not None:
-            train_encoder(
-                folder / "untrained",
-                folder / "ready",
-                training,
-                product_files=catalog.product_files(),
-                keys=train.keys,
-                texts=train.texts,
-                targets=train.targets,
-                tree=tree,
-                limits=config.ingest.pictures.limits,
-                scaling=config.scaling,
-                work=folder / TRAINING,
-                by_categories=folder / TRAINING / BY_CATEGORIES,
-                name=f"encoder {name}",
-                on_progress=on_progress,
-            )
-            shutil.rmtree(folder / "untrained")
-        else:
-            shutil.move(folder / "untrained", folder / "ready")
-
-    # What is taken as it is does not depend on the catalog; asking for it again would.
-    key = steps.run(f"encoder {name}", [train.digest, encoder, pretraining or "random", adaptation or "as it is", tree.hash], folder, make)
-    return folder / "ready", key
 
 
 def _fit_stage_one(

@@ -15,7 +15,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import optuna
-import ray
 import torch
 from pydantic import Field, model_validator
 from ray import tune
@@ -23,6 +22,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from prodcat.config import Config
+from prodcat.distributed import each
 from prodcat.errors import TrainingError
 from prodcat.model.losses import PLAIN, Objective
 from prodcat.prediction.multimodal_stage import fused_logits
@@ -71,6 +71,12 @@ class FusionInputs:
         """These modalities only, in the order they have here."""
         reads = {name: kind for name, kind in self.reads.items() if name in modalities}
         return FusionInputs(self.train.of(modalities), self.validation.of(modalities), reads, self.tree, self.objective)
+
+    def rows(self, train: np.ndarray | None, validation: np.ndarray | None) -> "FusionInputs":
+        """These products only; None: all."""
+        own = self.train if train is None else self.train.rows(train)
+        other = self.validation if validation is None else self.validation.rows(validation)
+        return FusionInputs(own, other, self.reads, self.tree, self.objective)
 
     def task(self, config: FusionStageConfig) -> FusionStageTask:
         return FusionStageTask(modalities_of(self.train.vectors, self.train.present, self.reads), self.tree, config.fusion, objective=self.objective)
@@ -228,36 +234,38 @@ class _Keeper(tune.Callback):
 
 @dataclass(frozen=True)
 class Job:
-    """One fusion to be trained and asked: these modalities, these settings, this seed."""
+    """One fusion to be trained and asked: these modalities, these settings, this seed.
+
+    Args:
+        train, validation, asked: rows of the products that it learns from, is chosen by and is asked, in what is given to all jobs; None: all.
+    """
 
     name: str
     modalities: tuple[str, ...]
     config: FusionStageConfig
+    train: np.ndarray | None = None
+    validation: np.ndarray | None = None
+    asked: np.ndarray | None = None
 
 
 def train_each(
     jobs: Sequence[Job], inputs: FusionInputs, asked: FusionData, *, cpus: float, threads: int, gpus: float = 0.0
 ) -> Iterator[tuple[Job, np.ndarray]]:
-    """Train every job's fusion on the cluster -> its logits float32 [n, N] on the products asked, as they become ready. Assumes a cluster."""
-    given, asking = ray.put(inputs), ray.put(asked)
-    task = _train_one.options(num_cpus=cpus, num_gpus=gpus)
-    waiting = {task.remote(job, given, asking, threads, gpus): job for job in jobs}
-    while waiting:
-        (ready,), _ = ray.wait(list(waiting))
-        job = waiting.pop(ready)
-        try:
-            yield job, ray.get(ready)
-        except ray.exceptions.RayTaskError as error:
-            raise TrainingError(f"{job.name}: training failed: {error}") from error
+    """Train every job's fusion on the cluster -> its logits float32 [n, N] on the products asked, as they become ready. Assumes a cluster.
+
+    Raises TrainingError where a training fails.
+    """
+    return each(_train_one, jobs, inputs, asked, threads, gpus, cpus=cpus, gpus=gpus, name=lambda job: job.name)
 
 
-@ray.remote
 def _train_one(job: Job, inputs: FusionInputs, asked: FusionData, threads: int, gpus: float) -> np.ndarray:
     torch.set_num_threads(threads)
-    own = inputs.of(job.modalities)
+    own = inputs.of(job.modalities).rows(job.train, job.validation)
     task = own.task(job.config)
     module = FusionStageModule(task)
     module.load_state_dict(train_in_memory(task, own.train, own.validation, job.config.loop, device=_device(gpus)))
     chosen = asked.of(job.modalities)
+    if job.asked is not None:
+        chosen = chosen.rows(job.asked)
     # Copies: arrays out of the object store are read-only, which torch warns of.
     return fused_logits(module.fusion.eval(), {name: values.copy() for name, values in chosen.vectors.items()}, chosen.present.copy())

@@ -1,0 +1,139 @@
+"""The sample as models read it: encoders that learn from no label, their features, titles and descriptions side by side."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from prodcat.crossing.config import CrossProfile
+from prodcat.crossing.sample import Sample
+from prodcat.encoders.distributed import embed
+from prodcat.encoders.features import FeatureSet, read
+from prodcat.encoders.inputs import Manifest
+from prodcat.errors import ConfigError
+from prodcat.evaluation.cross_platform import Inputs
+from prodcat.labelled import Labelled
+from prodcat.readying import Place, ready_encoder
+from prodcat.run_folder import Progress, Steps
+from prodcat.taxonomy import HeadLayout
+from prodcat.training.encoders import EncoderTraining
+from prodcat.training.in_memory import FusionData
+
+_TWIN = "_description"
+
+
+@dataclass(frozen=True)
+class Read:
+    """The sample as models read it.
+
+    Args:
+        data: by titles (and images).
+        by_description: the same products with their descriptions read in the place of titles; None if no encoder does.
+        has: "text", "image" -> bool [n]; circular texts are not had.
+        fingerprints: of the towers, by feature set.
+    """
+
+    sample: Sample
+    layout: HeadLayout
+    reads: Mapping[str, Literal["text", "image"]]
+    data: FusionData
+    by_description: FusionData | None
+    has: Mapping[str, np.ndarray]
+    fingerprints: Mapping[str, str]
+
+    def readable(self, inputs: Inputs) -> np.ndarray:
+        """bool [n]: products that have all of these inputs."""
+        found = np.ones(len(self.sample.keys), dtype=bool)
+        for kind in inputs.split("+"):
+            found &= self.has[kind]
+        return found
+
+    def readable_any(self, inputs: Inputs) -> np.ndarray:
+        """bool [n]: products that have at least one of these inputs."""
+        found = np.zeros(len(self.sample.keys), dtype=bool)
+        for kind in inputs.split("+"):
+            found |= self.has[kind]
+        return found
+
+    def shown(self, data: FusionData, inputs: Inputs) -> FusionData:
+        """With these inputs only."""
+        of = np.array([kind in inputs.split("+") for kind in self.reads.values()])
+        return FusionData(data.vectors, data.present & of, data.targets)
+
+
+def read_sample(sample: Sample, out: Path, profile: CrossProfile, on_progress: Progress) -> Read:
+    """Encoders to OUT/encoders, features to OUT/features, unless they are there. Assumes a cluster is joined.
+
+    Raises:
+        ConfigError: an encoder that the profile does not have, or that would learn from labels, the left-out platform's among them.
+    """
+    folders = _encoders(sample, out, profile, on_progress)
+    on_progress("features ...")
+    sets = embed(
+        [str(sample.file)],
+        folders,
+        out / "features",
+        profile.embed,
+        limits=profile.ingest.pictures.limits,
+        on_progress=lambda name, done, to_do: on_progress(f"features {name}: {done:,} of {to_do:,}"),
+    )
+    own = {name: found for name, found in sets.items() if not name.endswith(_TWIN)}
+    reads: dict[str, Literal["text", "image"]] = {name: found.reads for name, found in own.items()}
+    data = _data(sample, own, reads)
+    twins = {name: sets.get(name + _TWIN, found) for name, found in own.items()}
+    by_description = _data(sample, twins, reads) if twins != own else None
+    has: dict[str, np.ndarray] = {}
+    for kind in ("text", "image"):
+        columns = [kind == each for each in reads.values()]
+        has[kind] = np.asarray((data.present & np.array(columns)).any(axis=1))
+    return Read(sample, HeadLayout(sample.tree), reads, data, by_description, has, {name: found.fingerprint for name, found in sets.items()})
+
+
+def _encoders(sample: Sample, out: Path, profile: CrossProfile, on_progress: Progress) -> dict[str, Path]:
+    config = profile.cross_platform
+    chosen = config.encoders or tuple(name for name, encoder in profile.encoders.items() if encoder.family != "clip")
+    if unknown := sorted(set(chosen) - set(profile.encoders)):
+        raise ConfigError(f"cross_platform.encoders: the profile has no encoder {unknown[0]!r}; it has {', '.join(profile.encoders)}")
+    rows = np.flatnonzero(sample.learned)
+    texts = [sample.titles[row] or sample.descriptions[row] for row in rows]
+    train = Labelled([sample.keys[row] for row in rows], texts, sample.targets[rows], sample.digest)
+    steps = Steps(out, on_progress)
+    place = Place(out, [str(sample.file)], sample.tree, profile.ingest.pictures.limits, profile.scaling, steps, on_progress)
+    folders: dict[str, Path] = {}
+    for name in chosen:
+        encoder = profile.encoders[name]
+        if encoder.family == "vit" and encoder.source == "scratch":
+            raise ConfigError(
+                f"cross_platform: the image encoder {name!r} would be trained from scratch by labels, the left-out platform's among them; name "
+                f"weights (--set encoders.{name}.source=FOLDER), or leave it out (--set cross_platform.encoders=[...])"
+            )
+        training = profile.pretraining.get(name, EncoderTraining())
+        # From texts and images alone: a label of the platform that is left out must not be learned on the way.
+        unlabelled = training.model_copy(update={"categories": None}) if training is not None and encoder.family != "vit" else None
+        folders[name], key = ready_encoder(name, encoder, unlabelled, None, train, place)
+        if config.descriptions and encoder.family == "roberta" and encoder.fields == ("title",):
+            twin = out / "encoders" / f"{name}{_TWIN}"
+            steps.run(f"encoder {name}{_TWIN}", [key], twin, partial(_reads_descriptions, folders[name], twin))
+            folders[f"{name}{_TWIN}"] = twin
+    return folders
+
+
+def _reads_descriptions(source: Path, twin: Path) -> None:
+    """The same encoder, reading descriptions."""
+    shutil.copytree(source, twin)
+    manifest = Manifest.load(twin)
+    assert manifest.text is not None
+    manifest.model_copy(update={"text": manifest.text.model_copy(update={"fields": ("description",)})}).save(twin)
+
+
+def _data(sample: Sample, sets: Mapping[str, FeatureSet], reads: Mapping[str, str]) -> FusionData:
+    vectors, present = {}, np.zeros((len(sample.keys), len(sets)), dtype=bool)
+    for column, (name, found) in enumerate(sets.items()):
+        vectors[name], present[:, column] = read(found, sample.keys)
+        if reads[name] == "text":
+            present[:, column] &= sample.texts_count
+    return FusionData(vectors, present, sample.targets)

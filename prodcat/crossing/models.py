@@ -1,0 +1,177 @@
+"""Fusions and baselines of every fold, trained side by side on Ray, and their answers kept, so that what is done is not done again."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from prodcat.crossing.config import CrossProfile
+from prodcat.crossing.features import Read
+from prodcat.distributed import each
+from prodcat.evaluation.cross_platform import Inputs, RelatedShops
+from prodcat.evaluation.new_shop_baselines import NewShopBaselineConfig, Readable, answer, names
+from prodcat.model.fusion import Kind
+from prodcat.run_folder import Progress
+from prodcat.training.fusion_stage import FusionStageConfig
+from prodcat.training.in_memory import FusionData
+from prodcat.training.search import FusionInputs, Job, train_each
+
+# What a model was asked to read: the inputs, and whether a description stood in the place of the title.
+View = tuple[Inputs, bool]
+# In the place of a platform: nothing is left out.
+NONE = ""
+
+
+@dataclass(frozen=True)
+class Store:
+    """Answers by what they were made for, one safetensors file each.
+
+    Args:
+        digest: of the sample and the features: everything that all answers depend on.
+    """
+
+    folder: Path
+    digest: str
+
+    def file(self, *made_for: Any) -> Path:
+        text = "\n".join([self.digest, *map(str, made_for)])
+        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.safetensors"
+
+    def put(self, file: Path, values: Mapping[str, np.ndarray]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        save_file({name: np.ascontiguousarray(value) for name, value in values.items()}, part)
+        part.replace(file)
+
+
+def views(read: Read) -> list[View]:
+    """Everything that a model is asked to read."""
+    kinds = set(read.reads.values())
+    found: list[View] = [("text", False)] if "text" in kinds else []
+    if "text" in kinds and read.by_description is not None:
+        found.append(("text", True))
+    if "image" in kinds:
+        found.append(("image", False))
+    if len(kinds) == 2:
+        found.append(("text+image", False))
+    return found
+
+
+def scored_rows(read: Read, platform: str) -> np.ndarray:
+    """The products that a platform is judged by; for NONE, all that no model is trained on."""
+    sample = read.sample
+    return np.flatnonzero(sample.scored & (sample.tested if platform == NONE else sample.platforms == platform))
+
+
+def known_rows(read: Read, platform: str, related: RelatedShops) -> np.ndarray:
+    """The products of the other platforms, which the model without this one knows, but for those it was trained on. For NONE there are no others."""
+    sample = read.sample
+    if platform == NONE:
+        return np.zeros(0, dtype=np.int64)
+    return np.flatnonzero(sample.scored & sample.tested & ~np.isin(sample.platforms, list(related.of(platform))))
+
+
+def fusions(
+    read: Read, platforms: Sequence[str], related: RelatedShops, profile: CrossProfile, store: Store, on_progress: Progress
+) -> dict[tuple[str, Kind], dict[View, np.ndarray]]:
+    """(platform left out or NONE, fusion) -> view -> logits float32 [n, C] of `scored_rows`, then `known_rows`."""
+    config, sample = profile.cross_platform, read.sample
+    seen = views(read)
+    # All views one after the other: a job asks its platform's rows of each.
+    asked = _of_view(read, seen[0])
+    for view in seen[1:]:
+        asked = asked.and_then(_of_view(read, view))
+    objective = profile.objective(profile.stage_two.loss, read.layout, sample.targets[sample.learned])
+    inputs = FusionInputs(read.data, read.data, read.reads, sample.tree, objective)
+    jobs: dict[tuple[str, Kind], tuple[Job, Path]] = {}
+    usable = read.data.present.any(axis=1)
+    for platform in [*platforms, NONE]:
+        out = np.isin(sample.platforms, list(related.of(platform)))
+        rows = np.concatenate([scored_rows(read, platform), known_rows(read, platform, related)])
+        for kind in config.kinds:
+            fusion = profile.stage_two.fusion.model_copy(update={"kind": kind})
+            loop = config.loop.model_copy(update={"seed": profile.seed})
+            settings = FusionStageConfig(fusion=fusion, loop=loop, loss=profile.stage_two.loss)
+            job = Job(
+                f"{kind}, " + (f"without {platform}" if platform else "with all"),
+                tuple(read.reads),
+                settings,
+                np.flatnonzero(sample.learned & usable & ~out),
+                np.flatnonzero(sample.chosen & usable & ~out),
+                np.concatenate([rows + number * len(sample.keys) for number in range(len(seen))]),
+            )
+            jobs[platform, kind] = job, store.file("fusion", settings.model_dump_json(), objective, sorted(related.of(platform)), seen)
+    to_do = {id(job): (place, file) for place, (job, file) in jobs.items() if not file.is_file()}
+    trained = train_each(
+        [job for job, file in jobs.values() if not file.is_file()],
+        inputs,
+        asked,
+        cpus=config.cpus_per_model,
+        threads=config.threads,
+        gpus=config.gpus_per_model,
+    )
+    for number, (job, logits) in enumerate(trained, len(jobs) - len(to_do) + 1):
+        store.put(to_do[id(job)][1], {"logits": logits})
+        on_progress(f"model {number}/{len(jobs)}: {job.name}")
+    found = {}
+    for place, (_, file) in jobs.items():
+        parts = np.split(load_file(file)["logits"], len(seen))
+        found[place] = dict(zip(seen, parts, strict=True))
+    return found
+
+
+def _of_view(read: Read, view: View) -> FusionData:
+    inputs, description = view
+    data = read.by_description if description and read.by_description is not None else read.data
+    return read.shown(data, inputs)
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    """One baseline of one fold."""
+
+    fold: tuple[str, Inputs]
+    name: str
+    train: np.ndarray
+    asked: np.ndarray
+
+
+def baselines(
+    read: Read, folds: Sequence[tuple[str, Inputs]], related: RelatedShops, profile: CrossProfile, store: Store, on_progress: Progress
+) -> dict[tuple[str, Inputs], dict[str, np.ndarray]]:
+    """(platform left out, inputs) -> baseline -> int [n] nodes of `scored_rows`."""
+    config, sample = profile.cross_platform, read.sample
+    titles, descriptions = (
+        [text if counts else None for text, counts in zip(texts, sample.texts_count, strict=True)] for texts in (sample.titles, sample.descriptions)
+    )
+    present = {name: read.data.present[:, column] for column, name in enumerate(read.reads)}
+    readable = Readable(titles, descriptions, read.data.vectors, present)
+    to_leaf = sample.tree.is_leaf[sample.nodes]
+    jobs: list[tuple[_Baseline, Path]] = []
+    for platform, inputs in folds:
+        out = related.of(platform)
+        train = np.flatnonzero(sample.learned & to_leaf & read.readable_any(inputs) & ~np.isin(sample.platforms, list(out)))
+        for name in names(read.reads, inputs):
+            job = _Baseline((platform, inputs), name, train, scored_rows(read, platform))
+            jobs.append((job, store.file("baseline", name, config.baseline.model_dump_json(), profile.seed, platform, sorted(out))))
+    # The same baseline of another fold of the same platform is the same baseline.
+    to_do = {file: job for job, file in jobs if not file.is_file()}
+    file_of = {id(job): file for file, job in to_do.items()}
+    done = each(
+        _answer, list(to_do.values()), readable, sample.nodes, config.baseline, profile.seed, cpus=config.cpus_per_model, name=lambda job: job.name
+    )
+    for number, (job, nodes) in enumerate(done, 1):
+        store.put(file_of[id(job)], {"nodes": nodes})
+        on_progress(f"baseline {number}/{len(to_do)}: {job.name}, without {job.fold[0]}")
+    found: dict[tuple[str, Inputs], dict[str, np.ndarray]] = {fold: {} for fold in folds}
+    for job, file in jobs:
+        found[job.fold][job.name] = load_file(file)["nodes"]
+    return found
+
+
+def _answer(job: _Baseline, readable: Readable, nodes: np.ndarray, config: NewShopBaselineConfig, seed: int) -> np.ndarray:
+    return answer(job.name, readable.rows(job.train), nodes[job.train], readable.rows(job.asked), config, seed)
