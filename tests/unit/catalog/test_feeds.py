@@ -41,7 +41,8 @@ WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {
 
 def read(file: Path, **options: Any) -> list[RawRow]:
     feed = Location(str(file))
-    return [raw for part in registry.parts(feed) for raw in registry.rows(feed, part, ReadOptions(**options))]
+    chosen = ReadOptions(**options)
+    return [raw for part in registry.parts(feed, chosen) for raw in registry.rows(feed, part, chosen)]
 
 
 def problems(rows: list[RawRow]) -> dict[int, str]:
@@ -84,14 +85,14 @@ def test_an_empty_file_gives_no_product_rows(tmp_path: Path, name: str) -> None:
 
 def test_unknown_suffix_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(FeedError, match=r"'\.xlsx'; known are .*\.parquet"):
-        registry.reader_of(Location(str(tmp_path / "feed.xlsx")))
+        registry.reader_of(Location(str(tmp_path / "feed.xlsx")), ReadOptions())
 
 
 def test_parquet_parts_are_read_alone_with_the_right_row_numbers(tmp_path: Path) -> None:
     file = tmp_path / "feed.parquet"
     pq.write_table(pa.table({"sku": [str(n) for n in range(10_000)]}), file, row_group_size=1500)
     feed = Location(str(file))
-    parts = registry.parts(feed)
+    parts = registry.parts(feed, ReadOptions())
     assert len(parts) > 1
     last = list(registry.rows(feed, parts[-1], ReadOptions()))
     assert last[0].row == parts[-1].first_row
