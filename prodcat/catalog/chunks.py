@@ -96,7 +96,7 @@ def plan(sources: Sequence[str], mapping: FeedMapping | None) -> Plan:
         FeedError: a source does not exist, the format of a file cannot be told, a mapped column is missing, or there is no feed at all.
         ConfigError: a mapping file does not fit.
     """
-    locations, skipped = _feeds(sources)
+    locations, skipped = find_feeds(sources)
     parts: list[tuple[Feed, FeedPart]] = []
     for location in locations:
         feed = feed_at(location, mapping)
@@ -120,14 +120,14 @@ def stamps(sources: Sequence[str], mapping: FeedMapping | None) -> list[str]:
     Arguments and errors as in `plan`. Nothing of the feeds is read; a photo that is changed beside its feed is not noticed.
     """
     lines = []
-    for location in _feeds(sources)[0]:
+    for location in find_feeds(sources)[0]:
         info = location.info()
         chosen = mapping if mapping is not None else mapping_beside(location)
         lines.append(f"{location.path} {info.size} {info.mtime_ns} {chosen.model_dump_json()}")
     return lines
 
 
-def _feeds(sources: Sequence[str]) -> tuple[list[Location], int]:
+def find_feeds(sources: Sequence[str]) -> tuple[list[Location], int]:
     """Every feed among files and below folders, in source order, and how many other files there are."""
     found: dict[str, Location] = {}
     skipped = 0

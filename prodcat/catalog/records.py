@@ -131,6 +131,7 @@ class RecordMaker:
                 image_problem, image_detail = error.reason, f"the column {column!r}: {error}"
         if title is None and picture is None:
             raise _Unusable("nothing_to_read", f"neither title nor usable image ({image_detail}); {self._where_they_should_be(values)}")
+        path = self._path(values, title)
         product = Product(
             platform=self._platform(values),
             product_id=self._product_id(row, values),
@@ -138,8 +139,8 @@ class RecordMaker:
             description=self._prose(values, mapping.description),
             brand=self._prose(values, mapping.brand),
             language=self._from(values, mapping.language),
-            raw_category=self._raw_category(values),
-            path=self._path(values, title),
+            raw_category=self._raw_category(values, path),
+            path=path,
             label_source=self._from(values, mapping.label_source),
             image=picture.data if picture else None,
             image_problem=image_problem,
@@ -184,9 +185,13 @@ class RecordMaker:
             return column, cell
         return None, None
 
-    def _raw_category(self, values: dict[str, Any]) -> str | None:
-        """As it stood. A list of names, as Parquet and JSON may hold it, is written as a path."""
+    def _raw_category(self, values: dict[str, Any], path: tuple[str, ...] | None) -> str | None:
+        """As it stood. A list of names, as Parquet and JSON may hold it, is written as a path, and so is the label's column if it is JSON or ends in
+        titles: as it stands, it is no category but a product's own."""
+        label = self._mapping.label
         for column in columns_of(self._mapping.raw_category):
+            if path and label is not None and column == label.column and (label.is_json or label.drop_title):
+                return format_path(path)
             cell = values.get(column)
             if isinstance(cell, list) and all(isinstance(name, str) for name in cell):
                 text = format_path(tuple(name.strip() for name in cell if name.strip())) or None
@@ -248,7 +253,7 @@ class RecordMaker:
                 f"{place}: level {known + 1} is empty, but a deeper one is not: {names}; fill it, or map `label` to the columns that there are",
             )
         path = tuple(name for name in names[:known] if name is not None)
-        if label.drop_title and path and title is not None and _repeats(path[-1], title):
+        if label.drop_title and path and title is not None and repeats_title(path[-1], title):
             path = path[:-1]
         if any(">" in name for name in path):
             raise _Unusable(
@@ -352,7 +357,7 @@ def _json_names(column: str, text: str, separator: str) -> str | list[Any] | Non
     return next((each for each in found if isinstance(each, str) and separator in each), None) or found
 
 
-def _repeats(name: str, title: str) -> bool:
+def repeats_title(name: str, title: str) -> bool:
     """Whether a category's name only repeats the product's title: one begins like the other, and it is long or was cut off."""
     cut = name.rstrip().endswith(("...", "…"))
     a, b = title_key(name.rstrip(". …")) or "", title_key(title) or ""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from prodcat.catalog.feeds.encodings import is_undecodable, open_text, readable
+from prodcat.catalog.feeds.encodings import head_of, is_undecodable, open_text, readable
 from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import NO_DEFAULTS, FeedPart, RawRow, ReadOptions
 from prodcat.errors import FeedError
@@ -77,6 +77,14 @@ class DelimitedReader:
 
 def delimiter_of(feed: Location, options: ReadOptions) -> str:
     return options.delimiter or _DELIMITERS.get(feed.suffix, ",")
+
+
+def with_delimiter_of_header(feed: Location, options: ReadOptions) -> ReadOptions:
+    """For formats whose columns are known: the delimiter that the header line shows, whatever the file's name ends in."""
+    if options.delimiter is not None or options.header is not None:
+        return options
+    first = head_of(feed, options).split("\n", 1)[0]
+    return options.model_copy(update={"delimiter": max(",\t;|", key=first.count)})
 
 
 def column_names(feed: Location, header: list[str]) -> list[str]:

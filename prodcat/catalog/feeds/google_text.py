@@ -4,8 +4,8 @@ import csv
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from prodcat.catalog.feeds.delimited import column_names, delimiter_of, read_lines
-from prodcat.catalog.feeds.encodings import head_of, open_text, readable
+from prodcat.catalog.feeds.delimited import column_names, delimiter_of, read_lines, with_delimiter_of_header
+from prodcat.catalog.feeds.encodings import open_text, readable
 from prodcat.catalog.feeds.google import GOOGLE_DEFAULTS, google_values
 from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import FeedPart, RawRow, ReadOptions
@@ -30,7 +30,7 @@ class GoogleTextReader:
     def columns(self, feed: Location, options: ReadOptions) -> list[str] | None:
         if options.header is not None:
             return list(options.header)
-        options = self._options(feed, options)
+        options = with_delimiter_of_header(feed, options)
         with open_text(feed, options) as stream:
             return column_names(feed, _named(next(csv.reader(stream, delimiter=delimiter_of(feed, options)), [])))
 
@@ -38,20 +38,13 @@ class GoogleTextReader:
         return [FeedPart()]
 
     def rows(self, feed: Location, part: FeedPart, options: ReadOptions) -> Iterator[RawRow]:
-        names, lines = read_lines(feed, self._options(feed, options))
+        names, lines = read_lines(feed, with_delimiter_of_header(feed, options))
         names = column_names(feed, _named(names))
         for row, line in enumerate(lines, 1):
             if line.problem is not None:
                 yield RawRow(row, problem=line.problem, text=readable(line.text))
             else:
                 yield RawRow(row, google_values(dict(zip(names, line.fields, strict=True))))
-
-    def _options(self, feed: Location, options: ReadOptions) -> ReadOptions:
-        """With the delimiter that the header shows: Google's is the tab, whatever the file's name ends in."""
-        if options.delimiter is not None or options.header is not None:
-            return options
-        first = head_of(feed, options).split("\n", 1)[0]
-        return options.model_copy(update={"delimiter": max("\t,;|", key=first.count)})
 
 
 def _named(header: list[str]) -> list[str]:

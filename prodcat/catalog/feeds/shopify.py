@@ -8,7 +8,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from prodcat.catalog.feeds.delimited import Line, column_names, delimiter_of, read_lines
+from prodcat.catalog.feeds.delimited import column_names, delimiter_of, read_lines, with_delimiter_of_header
 from prodcat.catalog.feeds.encodings import open_text, readable
 from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import FeedPart, RawRow, ReadOptions
@@ -36,7 +36,9 @@ _NAMES = {
     "variant sku": "Variant SKU",
     "sku": "Variant SKU",
 }
-_TELLING = ("variant sku", "body (html)", "option1 name", "image src", "product image url", "variant price", "vendor")
+_TELLING = ("variant sku", "body (html)", "option1 name", "image src", "product image url", "variant price", "vendor", "sku")
+# Broken lines inside one product that are held back until it is whole.
+_WAITING = 100
 
 
 class ShopifyReader:
@@ -60,6 +62,7 @@ class ShopifyReader:
     def columns(self, feed: Location, options: ReadOptions) -> list[str] | None:
         if options.header is not None:
             return list(options.header)
+        options = with_delimiter_of_header(feed, options)
         with open_text(feed, options) as stream:
             return _named(column_names(feed, next(csv.reader(stream, delimiter=delimiter_of(feed, options)), [])))
 
@@ -67,12 +70,13 @@ class ShopifyReader:
         return [FeedPart()]
 
     def rows(self, feed: Location, part: FeedPart, options: ReadOptions) -> Iterator[RawRow]:
-        written, lines = read_lines(feed, options)
+        written, lines = read_lines(feed, with_delimiter_of_header(feed, options))
         names = _named(written)
         row = 0
         handle: str | None = None
         product: dict[str, Any] = {}
-        for number, line in enumerate(lines, 2):
+        broken: list[RawRow] = []
+        for number, line in enumerate(lines, 1):
             values = dict(zip(names, line.fields, strict=True)) if line.problem is None else {}
             this = values.get("Handle", "").strip()
             if this and this == handle:
@@ -80,17 +84,23 @@ class ShopifyReader:
                 continue
             problem = line.problem if line.problem is not None else _without_handle(values, written) if not this else None
             if problem is not None:
-                # The lines behind it may still belong to the product before.
+                # The lines behind it may still belong to the product before, so it is told behind that; unless the whole file is like it.
+                broken.append(RawRow(0, problem=(problem[0], f"line {number} below the header: {problem[1]}"), text=readable(line.text)[:2000]))
+                if len(broken) < _WAITING and handle is not None:
+                    continue
+                done = broken
+                broken = []
+            else:
+                done = [RawRow(0, product), *broken] if handle is not None else broken
+                broken = []
+                handle, product = this, {}
+                _add(product, values)
+            for raw in done:
                 row += 1
-                yield RawRow(row, problem=(problem[0], f"line {number} of its lines: {problem[1]}"), text=_text_of(line))
-                continue
-            if handle is not None:
-                row += 1
-                yield RawRow(row, product)
-            handle, product = this, {}
-            _add(product, values)
-        if handle is not None:
-            yield RawRow(row + 1, product)
+                yield raw._replace(row=row)
+        for raw in [RawRow(0, product), *broken] if handle is not None else broken:
+            row += 1
+            yield raw._replace(row=row)
 
 
 def _named(names: list[str]) -> list[str]:
@@ -117,7 +127,3 @@ def _without_handle(values: dict[str, str], written: list[str]) -> tuple[str, st
     column = next((name for name in written if name.strip().lower() in ("handle", "url handle")), "Handle")
     rest = ", ".join(f"{name}: {value[:40]!r}" for name, value in values.items() if value.strip())[:300]
     return "handle_missing", f"the column {column!r} is empty, so nobody knows whose line this is ({rest or 'no value at all'}); fill it"
-
-
-def _text_of(line: Line) -> str:
-    return readable(line.text)[:2000]
