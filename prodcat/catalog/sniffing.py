@@ -133,7 +133,7 @@ def sniff_feed(feed: Location) -> Sniffed:
     if reader.defaults:
         document["format"] = reader.name
         why["format"] = "known by how the file begins; its own columns are the default, so this file may be left out"
-    declares = reader.name == "google_merchant" and b"encoding=" in data[:200]
+    declares = reader.name == "google_merchant_xml" and b"encoding=" in data[:200]
     if encoding is not None and encoding not in ("utf-8", "utf-16", "utf-32") and not declares:
         document["encoding"] = encoding
         why["encoding"] = "the bytes are no utf-8, and this fits them best: look whether the titles below read well"

@@ -33,13 +33,13 @@ _SNIPPET = 500
 
 
 class GoogleXmlReader:
-    name = "google_merchant"
+    name = "google_merchant_xml"
     suffixes: tuple[str, ...] = (".xml", ".rss", ".atom")
     defaults: Mapping[str, Any] = GOOGLE_DEFAULTS
 
     def recognises(self, head: str) -> bool:
         start = head.lstrip()
-        return start.startswith("<") and (_NAMESPACE in head or re.search(r"<(rss|feed)[\s>]", start[:2000]) is not None)
+        return start.startswith("<?xml") or (start.startswith("<") and (_NAMESPACE in head or re.match(r"<(rss|feed)[\s>]", start) is not None))
 
     def columns(self, feed: Location, options: ReadOptions) -> list[str] | None:
         return None

@@ -123,7 +123,7 @@ def test_every_reader_keeps_its_side_of_the_registry() -> None:
     for reader in registry.READERS:
         FeedMapping().over(reader.name, reader.defaults)
     written = {registry.reader_of(Location(name), ReadOptions()).name for name in WRITERS if name not in NAMES}
-    assert set(names) - written == {"google_merchant", "google_merchant_text", "shopify", "json_ld"}
+    assert set(names) - written == {"google_merchant_xml", "google_merchant_text", "shopify", "json_ld"}
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_every_reader_keeps_its_side_of_the_registry() -> None:
         ("a.csv", "handle,title\n", "delimited"),
         ("a.json", '[{"@context": "https://schema.org/", "@type": "Product"}]', "json_ld"),
         ("a.json", '[{"title": "x"}]', "json"),
-        ("a.feed", "<?xml version='1.0'?><rss>", "google_merchant"),
+        ("a.feed", "<?xml version='1.0'?><rss>", "google_merchant_xml"),
         ("feed", "<html><body>", "json_ld"),
         ("feed", '{"a": 1}\n{"a": 2}\n', "json_lines"),
         ("feed", '[{"a": 1}]', "json"),
@@ -150,7 +150,7 @@ def test_a_format_is_told_by_suffix_and_then_by_the_beginning(tmp_path: Path, na
 def test_a_named_format_goes_before_the_suffix(tmp_path: Path) -> None:
     file = tmp_path / "export.dat"
     _google(file, ROWS)
-    assert registry.reader_of(Location(str(file)), ReadOptions(format="google_merchant")).name == "google_merchant"
+    assert registry.reader_of(Location(str(file)), ReadOptions(format="google_merchant")).name == "google_merchant_xml"
     file.write_text("id\ttitle\n1\tx\n")
     assert registry.reader_of(Location(str(file)), ReadOptions(format="google_merchant")).name == "google_merchant_text"
     with pytest.raises(FeedError, match=r"export\.dat: its mapping says format: shopfy.*did you mean 'shopify'"):
