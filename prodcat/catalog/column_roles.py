@@ -6,6 +6,7 @@ from typing import Any
 
 from prodcat.catalog.column_facts import IMAGE_KINDS, ColumnFacts, facts_of, is_empty, json_list, separator_in
 from prodcat.catalog.column_names import levels_by_name, role_by_name, role_by_word, speaks_of_kinds
+from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.records import repeats_title
 
 _PROSE = frozenset(("text", "code"))
@@ -17,6 +18,7 @@ _LONG = 110
 _TITLES_IN_PATHS = 0.2
 _SEPARATED = 0.3
 _BY_VALUE = "by its values"
+_OWN_NAME = "prodcat's own name for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,15 @@ def propose(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[
             take(key, found)
     title = taken["title"].value
     category, label = _category(free(), cells, cells[title] if title is not None else [None] * len(rows))
+    own = FeedMapping()
+    if own.raw_category in columns:
+        category = Proposal(own.raw_category, _OWN_NAME)
+    levels = [name for name in (own.label.columns if own.label is not None else None) or () if name in columns]
+    if levels and any(fact.name == levels[0] and fact.filled for fact in facts):
+        label = Proposal({"columns": levels}, _OWN_NAME)
     taken["raw_category"], taken["label"] = category, label
+    if own.label_source in columns:
+        taken["label_source"] = Proposal(own.label_source, _OWN_NAME)
     return taken, facts
 
 

@@ -2,10 +2,8 @@
 
 import codecs
 import csv
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from prodcat.catalog.column_facts import KINDS_OF_VALUES, kind_of
 from prodcat.catalog.column_names import role_by_name
@@ -23,8 +21,6 @@ _LETTERS = {
     "cp1251": "абвгдежзийклмнопрстуфхцчшщъыьэюяёії",
     "cp1253": "αβγδεζηθικλμνξοπρστυφχψωςάέήίόύώ",
 }
-# Two bytes a character: tried where high bytes stand in runs.
-_WIDE = {"shift_jis": ("\u3040", "\u30ff"), "euc_kr": ("\uac00", "\ud7a3"), "gb18030": ("\u4e00", "\u9fa5")}
 _LEAST_SHARE = 0.6
 _DELIMITERS = (",", ";", "\t", "|")
 _LINES = 200
@@ -47,8 +43,8 @@ def encoding_of(data: bytes) -> str:
     if _decoded(data, "utf-8") is not None:
         return "utf-8"
     scores = {name: _share(data, name, frozenset(letters + _PUNCTUATION).__contains__) for name, letters in _LETTERS.items()}
-    for name, (low, high) in _WIDE.items():
-        scores[name] = _share(data, name, partial(_between, low, high)) if _in_runs(data) else 0.0
+    scores |= {"shift_jis": 2 * _share(data, "shift_jis", _is_japanese), "euc_kr": _share(data, "euc_kr", _is_korean)}
+    scores |= {"gb18030": _share(data, "gb18030", _is_frequent_chinese)}
     best = max(scores, key=lambda name: scores[name])
     return best if scores[best] >= _LEAST_SHARE else "cp1252" if _decoded(data, "cp1252") is not None else "latin-1"
 
@@ -68,14 +64,18 @@ def _share(data: bytes, codec: str, usual: Callable[[str], bool]) -> float:
     return sum(map(usual, beyond)) / len(beyond) if beyond else 0.0
 
 
-def _between(low: str, high: str, character: str) -> bool:
-    return low <= character <= high
+def _is_japanese(character: str) -> bool:
+    """Kana alone, for any two bytes are some kanji; every third character or more of a Japanese text is one, so they count twice."""
+    return "\u3041" <= character <= "\u30fe"
 
 
-def _in_runs(data: bytes) -> bool:
-    runs = re.findall(rb"[\x80-\xff][\x40-\xff]*", data)
-    alone = sum(len(run) == 1 for run in re.findall(rb"[\x80-\xff]+", data))
-    return bool(runs) and alone < 0.5 * len(runs)
+def _is_korean(character: str) -> bool:
+    return "\uac00" <= character <= "\ud7a3"
+
+
+def _is_frequent_chinese(character: str) -> bool:
+    """Of the first level of GB 2312, 3,755 characters by frequency: rare ones are what other encodings look like."""
+    return "\u4e00" <= character <= "\u9fa5" and 0xB0 <= (character.encode("gb2312", "ignore") or b"\0")[0] <= 0xD7
 
 
 def delimiter_of(text: str) -> str | None:

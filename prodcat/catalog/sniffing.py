@@ -150,7 +150,7 @@ def sniff_feed(feed: Location) -> Sniffed:
     if options.header is not None:
         names, proposals, facts, rows = _renamed(names, proposals, facts, rows)
         document["header"], why["header"] = names, "the first line is a row like the others; these names are made up"
-    for key in ("platform", "product_id", "title", "description", "brand", "language", "raw_category", "label", "image"):
+    for key in ("platform", "product_id", "title", "description", "brand", "language", "raw_category", "label", "label_source", "image"):
         if key in proposals:
             document[key], why[key] = proposals[key].value, proposals[key].why
     _say_more(document, why, facts)
@@ -228,7 +228,7 @@ def _say_more(document: dict[str, Any], why: dict[str, str], facts: Sequence[Col
     image = document.get("image")
     if isinstance(image, str) and image in kinds and kinds[image].kind in ("url", "image_url"):
         why["image"] += "; they are addresses, of which prodcat fetches none: save the images beside the feed to use them"
-    if document.get("label") is not None and "label" in why:
+    if document.get("label") is not None and "label" in why and "own name" not in why["label"]:
         why["label"] += "; null if this shop's own categories are not the tree to learn"
     identifier = document.get("product_id")
     if isinstance(identifier, str) and identifier in kinds and kinds[identifier].examples:
@@ -255,7 +255,9 @@ def _preview(feed: Location, document: dict[str, Any], reader: FeedReader, rows:
 
 def _columns_in(document: dict[str, Any]) -> list[str]:
     label = document.get("label") or {}
-    named = [document.get(key) for key in ("platform", "product_id", "title", "description", "brand", "language", "raw_category", "image")]
+    named = [
+        document.get(key) for key in ("platform", "product_id", "title", "description", "brand", "language", "raw_category", "label_source", "image")
+    ]
     return [name for name in [*named, label.get("column"), *label.get("columns", [])] if isinstance(name, str)]
 
 
@@ -269,6 +271,6 @@ def _said(fact: ColumnFacts) -> str:
 
 
 def _short(text: str | None, width: int = _WIDTH) -> str:
-    # One line, whatever stands in it: every line of the output is a comment.
-    text = " ".join((text or "(none)").split())
+    # One line of what YAML takes, whatever stands in it: every line of the output is a comment.
+    text = "".join(character if character.isprintable() else "\ufffd" for character in " ".join((text or "(none)").split()))
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -187,7 +187,9 @@ class _Scanner:
         elif self._item_open:
             if len(self._stack) == self._item_depth:
                 self._field, self._text = tag, [attributes["href"]] if tag == "link" and "href" in attributes else []
+                self._has_elements = False
             else:
+                self._has_elements = True
                 self._text.append(" ")
         self._stack.append(tag)
 
@@ -205,7 +207,8 @@ class _Scanner:
             self._item_open = False
             self._handled = self._parser.CurrentByteIndex
         elif depth == self._item_depth + 1 and self._field is not None:
-            self._keep(self._field, "".join(self._text).replace(_LOST, "\udcff").strip())
+            value = "".join(self._text).replace(_LOST, "\udcff").strip()
+            self._keep(self._field, " ".join(value.split()) if self._has_elements else value)
             self._field = None
         elif self._field is not None:
             self._text.append(" ")
