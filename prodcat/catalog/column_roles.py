@@ -42,6 +42,15 @@ def propose(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> tuple[
     used: set[str] = set()
 
     def take(key: str, found: tuple[ColumnFacts, str] | None) -> None:
+        # The sample may have missed what a column of this name holds further down.
+        found = found or next(
+            (
+                (fact, "by its name; empty in the rows looked at")
+                for fact in facts
+                if not fact.filled and (role_by_name(fact.name) or [None])[0] == key
+            ),
+            None,
+        )
         taken[key] = Proposal(found[0].name, found[1]) if found else Proposal(None, "no column looks like it")
         if found:
             used.add(found[0].name)

@@ -30,6 +30,7 @@ _SAMPLE_ROWS = 1000
 _HEAD_BYTES = 1_000_000
 _WIDTH = 60
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_FIELDS = ("platform", "product_id", "title", "description", "brand", "language", "raw_category", "label", "label_source", "image")
 _DEFAULT_DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 
@@ -150,7 +151,7 @@ def sniff_feed(feed: Location) -> Sniffed:
     if options.header is not None:
         names, proposals, facts, rows = _renamed(names, proposals, facts, rows)
         document["header"], why["header"] = names, "the first line is a row like the others; these names are made up"
-    for key in ("platform", "product_id", "title", "description", "brand", "language", "raw_category", "label", "label_source", "image"):
+    for key in _FIELDS:
         if key in proposals:
             document[key], why[key] = proposals[key].value, proposals[key].why
     _say_more(document, why, facts)
@@ -255,9 +256,7 @@ def _preview(feed: Location, document: dict[str, Any], reader: FeedReader, rows:
 
 def _columns_in(document: dict[str, Any]) -> list[str]:
     label = document.get("label") or {}
-    named = [
-        document.get(key) for key in ("platform", "product_id", "title", "description", "brand", "language", "raw_category", "label_source", "image")
-    ]
+    named = [document.get(key) for key in _FIELDS if key != "label"]
     return [name for name in [*named, label.get("column"), *label.get("columns", [])] if isinstance(name, str)]
 
 

@@ -155,11 +155,11 @@ def test_a_level_above_is_found_where_each_value_lies_under_one(tmp_path: Path) 
 
 def test_prodcat_s_own_names_go_before_all_others(tmp_path: Path) -> None:
     """Also where a level is the same in every row, or empty."""
-    lines = [
-        {"product_id": n, "title": f"thing {n}", "raw_category": f"A > B{n % 3}", "level1": "A", "level2": None, "category": "x"} for n in range(9)
-    ]
+    same = {"level1": "A", "level2": None, "category": "x", "image": None}
+    lines = [{"product_id": n, "title": f"thing {n}", "raw_category": f"A > B{n % 3}", **same} for n in range(9)]
     found = look(tmp_path / "shop.jsonl", "\n".join(map(json.dumps, lines)))
     assert (found.document["raw_category"], found.document["label"]) == ("raw_category", {"columns": ["level1", "level2"]})
+    assert (found.document["image"], found.why["image"]) == ("image", "by its name; empty in the rows looked at")
 
 
 def test_images_by_their_values(tmp_path: Path) -> None:
