@@ -301,6 +301,8 @@ def _text(values: dict[str, Any], column: str, empty: frozenset[str]) -> str | N
     if value is None:
         return None
     if not isinstance(value, str):
+        if value is False:
+            return None  # what Odoo and PHP write for an empty field
         if isinstance(value, dict | list | bytes | bool):
             raise _Unusable("value_not_text", f"the column {column!r} holds a {type(value).__name__}, expected text or a number")
         if isinstance(value, float):

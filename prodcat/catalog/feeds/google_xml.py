@@ -18,6 +18,7 @@ from prodcat.catalog.feeds.reader import FeedPart, RawRow, ReadOptions
 
 _ITEMS = ("item", "entry")
 _NEXT_ITEM = re.compile(rb"<(?:item|entry)(?=[\s/>])")
+_SWALLOWED = re.compile(r"</(item|entry)>\s*<\1(?=[\s/>])")
 _ITEM_END = re.compile(rb"</(?:item|entry)>")
 _DECLARED = re.compile(r"<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)")
 _NAMESPACE = "base.google.com/"
@@ -71,6 +72,10 @@ class _Refused(Exception):
     """Inside this file: the document is not to be read any further."""
 
 
+class _Swallowed(Exception):
+    """Inside this file: a text holds the start of the next item."""
+
+
 class _Scanner:
     """Text in pieces -> rows. Keeps the bytes since the last whole item, to go on behind an error."""
 
@@ -106,6 +111,9 @@ class _Scanner:
                     break
                 except expat.ExpatError as error:
                     pending = self._recover(error, ended=not text)
+                except _Swallowed:
+                    self._reject("xml_broken", f"{self._where()}: an open CDATA section; the next item stands inside it")
+                    pending = self._search(max(self._item_start - self._base + 1, 1))
         except _Refused as refused:
             self._emit(problem=("file_unreadable", f"{refused}; the items before were taken"))
             self.stopped = True
@@ -143,12 +151,14 @@ class _Scanner:
             self._buffer = b""
             return b""
         if self._item_open:
-            at = max(at, self._item_start - self._base + 1)
+            # 20: a CDATA section that is never closed; what it has swallowed is read from the next item on.
+            at = max(at if error.code != 20 else 0, self._item_start - self._base + 1)
             hint = "; is '&' or '<' written as it is, and not as &amp; or &lt;?" if error.code == 4 else ""
             self._reject("xml_broken", f"{self._where()}: {what}{hint}")
         elif not self._explained:
             self._emit(problem=("xml_broken", f"between the items, behind item {self._row}: {what}; what may have stood there is lost"))
-        return self._search(at)
+        # Never where this parser began, or an error in that very tag would be met again and again.
+        return self._search(max(at, 1))
 
     def _search(self, start: int) -> bytes:
         found = _NEXT_ITEM.search(self._buffer, start)
@@ -190,7 +200,7 @@ class _Scanner:
                 self._has_elements = False
             else:
                 self._has_elements = True
-                self._text.append(" ")
+                self._characters(" ")
         self._stack.append(tag)
 
     def _end(self, tag: str) -> None:
@@ -208,10 +218,12 @@ class _Scanner:
             self._handled = self._parser.CurrentByteIndex
         elif depth == self._item_depth + 1 and self._field is not None:
             value = "".join(self._text).replace(_LOST, "\udcff").strip()
+            if "<" in value and _SWALLOWED.search(value):
+                raise _Swallowed
             self._keep(self._field, " ".join(value.split()) if self._has_elements else value)
             self._field = None
         elif self._field is not None:
-            self._text.append(" ")
+            self._characters(" ")
 
     def _characters(self, data: str) -> None:
         if self._item_open and self._field is not None:

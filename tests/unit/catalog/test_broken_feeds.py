@@ -166,6 +166,18 @@ CASES: dict[str, Broken] = {
         2,
         (("xml_broken", 2, "element <title>: mismatched tag"),),
     ),
+    "XML with a broken start tag": Broken(
+        "s.xml",
+        RSS + item(1) + '<item a="1" a="2"><g:id>2</g:id></item><item <g:id>3</g:id></item><item></itm>' + item(5) + END,
+        2,
+        (("xml_broken", 2, "behind item 1"), ("xml_broken", 3, "behind item 2"), ("xml_broken", 4, "element <item>")),
+    ),
+    "XML with an open CDATA section": Broken(
+        "s.xml", RSS + item(1, "<![CDATA[a") + item(2, "<![CDATA[b]]>") + item(3) + END, 2, (("xml_broken", 1, "element <title>: an open CDATA"),)
+    ),
+    "XML with a CDATA section that is never closed": Broken(
+        "s.xml", RSS + item(1) + item(2, "<![CDATA[a") + item(3) + END, 2, (("xml_broken", 2, "element <title>: unclosed CDATA"),)
+    ),
     "XML item that is not closed": Broken(
         "s.xml", RSS + "<item><g:id>1</g:id><title>a</title>\n" + item(2) + item(3) + END, 2, (("xml_broken", 1, "element <item>"),)
     ),

@@ -277,6 +277,10 @@ def test_ids_that_lost_digits_are_refused(cell: Any) -> None:
     assert reason({"title": "x", "product_id": cell}) == "id_lost_digits"
 
 
+def test_false_is_an_empty_field() -> None:
+    assert product({"title": "x", "description": False}).description is None
+
+
 @pytest.mark.parametrize("cell", [True, float("inf"), b"x", [1], {"a": 1}])
 def test_what_is_no_text_is_refused(cell: Any) -> None:
     assert reason({"title": cell}) == "value_not_text"
