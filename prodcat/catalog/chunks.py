@@ -18,7 +18,7 @@ from prodcat.catalog.duplicates import DuplicateConfig
 from prodcat.catalog.feeds import registry
 from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import FeedPart, RawRow
-from prodcat.catalog.mapping import FeedMapping, is_mapping, mapping_beside
+from prodcat.catalog.mapping import FeedMapping, columns_of, is_mapping, mapping_beside
 from prodcat.catalog.pictures import PictureConfig
 from prodcat.catalog.records import Crosswalk, Record, RecordMaker, Rejection
 from prodcat.catalog.splits import SplitConfig
@@ -71,13 +71,15 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a chunk. `columns_seen` serves to tell a mapped column that no row has."""
+    """What became of a chunk. `columns_seen` serves to tell a mapped column that no row has; `examples` is the first row of each reason for which a
+    row was rejected or an image refused, as a message."""
 
     order: tuple[int, int]
     source: str
     index: pa.Table
     rejected: dict[str, int]
     columns_seen: frozenset[str] = field(default_factory=frozenset)
+    examples: dict[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -92,18 +94,25 @@ def plan(sources: Sequence[str], mapping: FeedMapping | None) -> Plan:
         mapping: for all feeds; None: each takes the one beside it.
 
     Raises:
-        FeedError: a source does not exist, a file has no known suffix, a mapped column is missing, or there is no feed at all.
+        FeedError: a source does not exist, the format of a file cannot be told, a mapped column is missing, or there is no feed at all.
         ConfigError: a mapping file does not fit.
     """
-    locations, skipped = _feeds(sources)
+    locations, skipped = find_feeds(sources)
     parts: list[tuple[Feed, FeedPart]] = []
     for location in locations:
-        feed = Feed(location, mapping if mapping is not None else mapping_beside(location))
+        feed = feed_at(location, mapping)
         columns = registry.columns(location, feed.mapping.read_options)
         if columns is not None:
             feed.mapping.check(location.source, columns)
-        parts.extend((feed, part) for part in registry.parts(location))
+        parts.extend((feed, part) for part in registry.parts(location, feed.mapping.read_options))
     return Plan(tuple(parts), skipped)
+
+
+def feed_at(location: Location, mapping: FeedMapping | None) -> Feed:
+    """A feed with its mapping: the given one, or else the one beside it; over the defaults of its format. Errors as in `plan`."""
+    chosen = mapping if mapping is not None else mapping_beside(location)
+    reader = registry.reader_of(location, chosen.read_options)
+    return Feed(location, chosen.over(reader.name, reader.defaults))
 
 
 def stamps(sources: Sequence[str], mapping: FeedMapping | None, crosswalk: Crosswalk | None = None) -> list[str]:
@@ -113,7 +122,7 @@ def stamps(sources: Sequence[str], mapping: FeedMapping | None, crosswalk: Cross
     Arguments and errors as in `plan`. Nothing of the feeds is read; a photo that is changed beside its feed is not noticed.
     """
     lines = []
-    for location in _feeds(sources)[0]:
+    for location in find_feeds(sources)[0]:
         info = location.info()
         chosen = mapping if mapping is not None else mapping_beside(location)
         lines.append(f"{location.path} {info.size} {info.mtime_ns} {chosen.model_dump_json()}")
@@ -123,7 +132,7 @@ def stamps(sources: Sequence[str], mapping: FeedMapping | None, crosswalk: Cross
     return lines
 
 
-def _feeds(sources: Sequence[str]) -> tuple[list[Location], int]:
+def find_feeds(sources: Sequence[str]) -> tuple[list[Location], int]:
     """Every feed among files and below folders, in source order, and how many other files there are."""
     found: dict[str, Location] = {}
     skipped = 0
@@ -131,7 +140,6 @@ def _feeds(sources: Sequence[str]) -> tuple[list[Location], int]:
         location = Location(source.rstrip("/") or source)
         info = location.info()
         if info.is_file:
-            registry.reader_of(location)
             found.setdefault(location.path, location)
             continue
         if info.type.name != "Directory":
@@ -152,7 +160,7 @@ def read(number: int, feed: Feed, part: FeedPart, config: IngestConfig) -> Itera
     size, chunk = 0, 0
     for raw in registry.rows(feed.location, part, feed.mapping.read_options):
         rows.append(raw)
-        size += _image_size(raw, feed.mapping.image)
+        size += sum(_image_size(raw, column) for column in columns_of(feed.mapping.image))
         if len(rows) >= config.chunk_rows or size >= config.chunk_mb * 1_000_000:
             yield Chunk((number, chunk), feed, rows)
             rows, size, chunk = [], 0, chunk + 1
@@ -160,8 +168,8 @@ def read(number: int, feed: Feed, part: FeedPart, config: IngestConfig) -> Itera
         yield Chunk((number, chunk), feed, rows)
 
 
-def _image_size(raw: RawRow, column: str | None) -> int:
-    cell: Any = raw.values.get(column) if raw.values is not None and column is not None else None
+def _image_size(raw: RawRow, column: str) -> int:
+    cell: Any = raw.values.get(column) if raw.values is not None else None
     if isinstance(cell, dict):
         cell = cell.get("bytes")
     return len(cell) if isinstance(cell, bytes | str) else 0
@@ -186,12 +194,22 @@ def transform(chunk: Chunk, folder: Path, config: IngestConfig, taxonomy: Taxono
         rejected = rows_to_table((rejection.as_row(source) for rejection in rejections), REJECTED)
         write_part(enforce(rejected, REJECTED, "ingest"), folder / "rejected", chunk.order)
     reasons: dict[str, int] = {}
+    examples: dict[str, str] = {}
     for rejection in rejections:
         reasons[rejection.reason] = reasons.get(rejection.reason, 0) + 1
+        examples.setdefault(rejection.reason, message(source, rejection.row, rejection.detail))
+    for record in records:
+        if record.product.image_problem is not None:
+            examples.setdefault(record.product.image_problem, message(source, record.row, record.image_detail or ""))
     thumbnails = pa.array([record.thumbnail for record in records], pa.binary())
     index = products.select(INDEX.names[:-1]).append_column(INDEX.field("thumbnail"), thumbnails)
     seen = frozenset(name for raw in chunk.rows if raw.values is not None for name in raw.values)
-    return Outcome(chunk.order, source, index, reasons, seen)
+    return Outcome(chunk.order, source, index, reasons, seen, examples)
+
+
+def message(source: str, row: int, detail: str) -> str:
+    """What a person reads of a row."""
+    return f"{source}, row {row}: {detail}"
 
 
 def part_file(folder: Path, order: tuple[int, int]) -> Path:

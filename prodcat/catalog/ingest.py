@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from prodcat.catalog import store
-from prodcat.catalog.chunks import INDEX, IngestConfig, Outcome, Plan, part_file, plan, read, transform, write_part
+from prodcat.catalog.chunks import INDEX, IngestConfig, Outcome, Plan, message, part_file, plan, read, transform, write_part
 from prodcat.catalog.duplicates import near_duplicates
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.records import Crosswalk
@@ -90,7 +90,11 @@ def ingest(
         paths = index["path"].to_pylist()
         tree = taxonomy if taxonomy is not None else (Taxonomy.from_labels(paths) if any(paths) else None)
         gone = len({key for key, _, _ in earlier} - set(keys))
-        summary = _summary(index, rejected, assignment, gone, planned.skipped, time.perf_counter() - started)
+        examples: dict[str, str] = {}
+        for outcome in outcomes:
+            for reason, text in outcome.examples.items():
+                examples.setdefault(reason, text)
+        summary = _summary(index, rejected, examples, assignment, gone, planned.skipped, time.perf_counter() - started)
         splits = pa.table({"key": assignment.keys, "group": assignment.groups, "split": assignment.splits})
         store.publish(out, tree, enforce(splits, SPLITS, "ingest"), _digest(index), asdict(summary), config.model_dump(mode="json"))
     except BaseException:
@@ -150,7 +154,8 @@ def _reject_repeated_keys(outcomes: Sequence[Outcome], folder: Path) -> list[Out
         both = pa.concat_tables([before, rows_to_table(repeated, REJECTED)]).sort_by("row")
         write_part(enforce(both, REJECTED, "ingest"), folder / "rejected", outcome.order)
         reasons = {**outcome.rejected, "duplicate_key": len(repeated)}
-        kept.append(Outcome(outcome.order, outcome.source, outcome.index.filter(pa.array(keep)), reasons, outcome.columns_seen))
+        examples = {"duplicate_key": message(outcome.source, int(rows[int(np.argmin(keep))]), str(repeated[0]["detail"])), **outcome.examples}
+        kept.append(replace(outcome, index=outcome.index.filter(pa.array(keep)), rejected=reasons, examples=examples))
     return kept
 
 
@@ -170,7 +175,9 @@ def _digest(index: pa.Table) -> str:
     return sha.hexdigest()
 
 
-def _summary(index: pa.Table, rejected: Counter[str], assignment: Assignment, gone: int, skipped: int, seconds: float) -> IngestSummary:
+def _summary(
+    index: pa.Table, rejected: Counter[str], examples: dict[str, str], assignment: Assignment, gone: int, skipped: int, seconds: float
+) -> IngestSummary:
     groups = Counter(assignment.groups)
     splits = Counter(assignment.splits)
     problems = Counter(problem for problem in index["image_problem"].to_pylist() if problem is not None)
@@ -178,6 +185,7 @@ def _summary(index: pa.Table, rejected: Counter[str], assignment: Assignment, go
         products=index.num_rows,
         rejected=dict(rejected.most_common()),
         image_problems=dict(problems.most_common()),
+        examples=examples,
         platforms=dict(Counter(index["platform"].to_pylist()).most_common()),
         with_image=pc.count(index["thumbnail"]).as_py(),
         labelled=pc.count(index["path"]).as_py(),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,20 @@ from typing import Any
 from prodcat.catalog.duplicates import title_key
 from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import RawRow
-from prodcat.catalog.mapping import Constant, FeedMapping, Source
+from prodcat.catalog.mapping import Constant, FeedMapping, LabelFrom, Source, columns_of
+from prodcat.catalog.markup import plain_text
 from prodcat.catalog.pictures import Picture, PictureConfig, load_picture
 from prodcat.contracts import Product
 from prodcat.errors import ImageError
 from prodcat.taxonomy import CategoryPath, Taxonomy, format_path
 
 _RAW_CHARACTERS = 2000
+# "1.23E+11": a spreadsheet's rounding of a long number. Only the form that spreadsheets write, for "12E5" may be an id.
+_SPREADSHEET_NUMBER = re.compile(r"-?\d(?:[.,]\d+)?[eE]\+\d{2,}")
+# Above it a float no longer holds every whole number.
+_LARGEST_WHOLE = 2**53
+# A name that repeats the title has at least so many words, or shows by dots that it was cut off: "Rings" may be both.
+_TITLE_WORDS = 3
 
 # (platform, raw category) -> category: what the shop's own category is in the tree.
 Crosswalk = Mapping[tuple[str, str], CategoryPath]
@@ -31,6 +39,7 @@ class Record:
         image_hash: perceptual hash, 64 bits; None without image or if it is flat.
         thumbnail: of duplicates.py; used while ingesting, not kept.
         digest: SHA-256 of title, description, brand and image bytes.
+        image_detail: what was wrong with the image, for a person; not kept.
     """
 
     product: Product
@@ -39,6 +48,7 @@ class Record:
     thumbnail: bytes | None
     digest: str
     row: int
+    image_detail: str | None = None
 
     def as_row(self, source: str) -> dict[str, Any]:
         product = self.product
@@ -105,6 +115,7 @@ class RecordMaker:
         self._pictures = pictures
         self._taxonomy = taxonomy
         self._crosswalk = crosswalk or {}
+        self._empty = frozenset(mapping.empty)
 
     def make(self, raw: RawRow) -> Record | Rejection:
         """Every raw row leaves once, as one or the other."""
@@ -118,26 +129,27 @@ class RecordMaker:
 
     def _record(self, row: int, values: dict[str, Any]) -> Record:
         mapping = self._mapping
-        title = _text(values, mapping.title)
+        title = self._prose(values, mapping.title)
         picture: Picture | None = None
         image_problem, image_detail = None, "no image"
-        cell = values.get(mapping.image) if mapping.image is not None else None
+        column, cell = self._image_cell(values)
         if cell is not None:
             try:
                 picture = load_picture(cell, mapping.image_is, self._folder, self._pictures)
             except ImageError as error:
-                image_problem, image_detail = error.reason, str(error)
+                image_problem, image_detail = error.reason, f"the column {column!r}: {error}"
         if title is None and picture is None:
             raise _Unusable("nothing_to_read", f"neither title nor usable image ({image_detail}); {self._where_they_should_be(values)}")
-        platform, raw_category = self._platform(values), _text(values, mapping.raw_category)
-        path, label_source = labelled_by(self._crosswalk, platform, raw_category, self._path(values), _from(values, mapping.label_source))
+        platform, own = self._platform(values), self._path(values, title)
+        raw_category = self._raw_category(values, own)
+        path, label_source = labelled_by(self._crosswalk, platform, raw_category, own, self._from(values, mapping.label_source))
         product = Product(
             platform=platform,
             product_id=self._product_id(row, values),
             title=title,
-            description=_text(values, mapping.description),
-            brand=_from(values, mapping.brand),
-            language=_from(values, mapping.language),
+            description=self._prose(values, mapping.description),
+            brand=self._prose(values, mapping.brand),
+            language=self._from(values, mapping.language),
             raw_category=raw_category,
             path=path,
             label_source=label_source,
@@ -151,20 +163,70 @@ class RecordMaker:
             thumbnail=picture.thumbnail if picture else None,
             digest=digest_of(product),
             row=row,
+            image_detail=image_detail if image_problem else None,
         )
 
+    def _from(self, values: dict[str, Any], source: Source) -> str | None:
+        """The constant, or the first of the columns that is not empty."""
+        if isinstance(source, str):
+            return _text(values, source, self._empty)
+        if isinstance(source, Constant):
+            return source.value
+        return next((text for text in (_text(values, column, self._empty) for column in source or ()) if text is not None), None)
+
+    def _prose(self, values: dict[str, Any], source: Source) -> str | None:
+        """As `_from`, HTML turned to text."""
+        return self._plain(self._from(values, source))
+
+    def _plain(self, text: str | None) -> str | None:
+        if text is not None and self._mapping.html and ("<" in text or "&" in text):
+            return plain_text(text) or None
+        return text
+
+    def _image_cell(self, values: dict[str, Any]) -> tuple[str | None, Any]:
+        """(column, cell) of the first image column that is not empty. Of a list, the first entry: shops put the main photo first."""
+        for column in columns_of(self._mapping.image):
+            cell = values.get(column)
+            if isinstance(cell, list):
+                cell = next((each for each in cell if each), None)
+            if cell is None or (isinstance(cell, str) and (not cell.strip() or cell.strip() in self._empty)):
+                continue
+            if isinstance(cell, float) and math.isnan(cell):
+                continue
+            return column, cell
+        return None, None
+
+    def _raw_category(self, values: dict[str, Any], path: tuple[str, ...] | None) -> str | None:
+        """As it stood. A list of names, as Parquet and JSON may hold it, is written as a path, and so is the label's column if it is JSON or ends in
+        titles: as it stands, it is no category but a product's own."""
+        label = self._mapping.label
+        for column in columns_of(self._mapping.raw_category):
+            if path and label is not None and column == label.column and (label.is_json or label.drop_title):
+                return format_path(path)
+            cell = values.get(column)
+            if isinstance(cell, list) and all(isinstance(name, str) for name in cell):
+                text = format_path(tuple(name.strip() for name in cell if name.strip())) or None
+            else:
+                text = _text(values, column, self._empty)
+            if text is not None:
+                return self._plain(text)
+        return None
+
     def _where_they_should_be(self, values: dict[str, Any]) -> str:
-        wanted = [column for column in (self._mapping.title, self._mapping.image) if column is not None]
+        wanted = [*columns_of(self._mapping.title), *columns_of(self._mapping.image)]
         if any(column in values for column in wanted):
             return f"expected in the columns {wanted}"
-        return f"the row has none of the columns {wanted}, but {list(values)[:30]}: name them in {self._feed.stem}.mapping.yaml beside the feed"
+        return (
+            f"the row has none of the columns {wanted}, but {list(values)[:30]}: name them in {self._feed.stem}.mapping.yaml beside the feed "
+            "(`prodcat ingest FEED --sniff` proposes it)"
+        )
 
     def _platform(self, values: dict[str, Any]) -> str:
         source = self._mapping.platform
         if source is None or (isinstance(source, str) and "platform" not in self._mapping.model_fields_set and source not in values):
             platform: str | None = self._feed.stem
         else:
-            platform = _from(values, source)
+            platform = self._from(values, source)
         if platform is None:
             raise _Unusable("platform_missing", f"the column {source!r} is empty in this row; fill it, or map platform: {{value: ...}}")
         if "/" in platform:
@@ -174,38 +236,64 @@ class RecordMaker:
         return platform
 
     def _product_id(self, row: int, values: dict[str, Any]) -> str:
-        column = self._mapping.product_id
-        if column is None or ("product_id" not in self._mapping.model_fields_set and column not in values):
+        columns = columns_of(self._mapping.product_id)
+        if not columns or ("product_id" not in self._mapping.model_fields_set and not any(column in values for column in columns)):
             return f"{self._feed.stem}:{row}"
-        identifier = _text(values, column)
-        if identifier is None:
-            raise _Unusable(
-                "product_id_missing", f"the column {column!r} is empty in this row; fill it, or map product_id: null to count rows instead"
-            )
-        return identifier
+        identifier = None
+        for column in columns:
+            identifier = _text(values, column, self._empty)
+            if identifier is not None:
+                _check_digits(column, values[column], identifier)
+                return identifier
+        raise _Unusable("product_id_missing", f"{_named(columns)} is empty in this row; fill it, or map product_id: null to count rows instead")
 
-    def _path(self, values: dict[str, Any]) -> tuple[str, ...] | None:
+    def _path(self, values: dict[str, Any], title: str | None) -> tuple[str, ...] | None:
         label = self._mapping.label
         if label is None:
             return None
         if label.columns is not None:
-            names = [_text(values, column) for column in label.columns]
+            place = _named(label.columns)
+            names = [self._plain(_text(values, column, self._empty)) for column in label.columns]
         else:
-            names = _split(values, str(label.column), label.separator, label.strip)
+            place = _named((str(label.column),))
+            names = self._split(values, label)
         known = next((level for level, name in enumerate(names) if name is None), len(names))
         if any(name is not None for name in names[known:]):
             raise _Unusable(
                 "label_has_gap",
-                f"level {known + 1} is empty, but a deeper one is not: {names}; fill it, or map `label` to the columns that there are",
+                f"{place}: level {known + 1} is empty, but a deeper one is not: {names}; fill it, or map `label` to the columns that there are",
             )
         path = tuple(name for name in names[:known] if name is not None)
+        if label.drop_title and path and title is not None and repeats_title(path[-1], title):
+            path = path[:-1]
         if any(">" in name for name in path):
-            raise _Unusable("label_not_a_path", f"{list(path)}: a category's name may not hold '>'; is it the separator of a path in one column?")
+            raise _Unusable(
+                "label_not_a_path",
+                f"{place}: {list(path)}: a category's name may not hold '>'; is it the separator of a path in one column?",
+            )
         if path and self._taxonomy is not None and path not in self._taxonomy:
             raise _Unusable(
-                "unknown_category", f"{format_path(path)!r} is not in the given category tree; add it there, or map it to a category that is"
+                "unknown_category",
+                f"{place}: {format_path(path)!r} is not in the given category tree; add it there, or map it to a category that is",
             )
         return path or None
+
+    def _split(self, values: dict[str, Any], label: LabelFrom) -> list[str | None]:
+        """The names of the path in one column."""
+        column = str(label.column)
+        cell = values.get(column)
+        if isinstance(cell, list):  # Parquet and JSON may hold the path as a list of names
+            return [self._plain(_text({column: name}, column, self._empty)) for name in cell]
+        text = _text(values, column, self._empty)
+        if text is not None and label.is_json:
+            found = _json_names(column, text, label.separator)
+            if isinstance(found, list):
+                return [self._plain(_text({column: name}, column, self._empty)) for name in found]
+            text = found
+        # Before it is cut: the separator may be written "&gt;".
+        text = self._plain(text)
+        text = text.strip(label.strip) if text and label.strip else text
+        return [name.strip() or None for name in text.split(label.separator)] if text else []
 
 
 def labelled_by(
@@ -226,44 +314,77 @@ def digest_of(product: Product) -> str:
     return sha.hexdigest()
 
 
-def _from(values: dict[str, Any], source: Source) -> str | None:
-    return source.value if isinstance(source, Constant) else _text(values, source)
-
-
-def _text(values: dict[str, Any], column: str | None) -> str | None:
-    """A cell as trimmed text; None if it is null, missing, empty or not a number (NaN)."""
-    value = values.get(column) if column is not None else None
+def _text(values: dict[str, Any], column: str, empty: frozenset[str]) -> str | None:
+    """A cell as trimmed text; None if it is null, missing, empty (or one of `empty`) or not a number (NaN)."""
+    value = values.get(column)
     if value is None:
         return None
     if not isinstance(value, str):
-        if isinstance(value, dict | list | bytes):
+        if value is False:
+            return None  # what Odoo and PHP write for an empty field
+        if isinstance(value, dict | list | bytes | bool):
             raise _Unusable("value_not_text", f"the column {column!r} holds a {type(value).__name__}, expected text or a number")
         if isinstance(value, float):
             if math.isnan(value):
                 return None
+            if math.isinf(value):
+                raise _Unusable("value_not_text", f"the column {column!r} holds an infinite number, expected text or a number")
             # pandas makes whole numbers floats as soon as one row of the column is empty: 1163.0 is the id 1163.
-            value = int(value) if value.is_integer() else value
+            value = int(value) if value.is_integer() and abs(value) <= _LARGEST_WHOLE else value
         value = str(value)
     value = value.strip()
     if not value.isascii():
+        # A byte order mark in the middle of a file, where two were put one behind the other. It shows nowhere, and parts "17" from "17".
+        value = value.strip("\ufeff").strip()
         try:
             value.encode("utf-8")
         except UnicodeEncodeError:
             raise _Unusable(
-                "undecodable_bytes", f"the column {column!r} holds half a character ({_clean(value[:80])!r}); write the feed as utf-8"
+                "undecodable_bytes",
+                f"the column {column!r} holds bytes that do not decode, or half a character ({_clean(value[:80])!r}); "
+                "name the feed's encoding in its mapping, or save it as utf-8",
             ) from None
     if "\0" in value:
         raise _Unusable("nul_byte", f"the column {column!r} holds a NUL character")
-    return value or None
+    return None if not value or value in empty else value
 
 
-def _split(values: dict[str, Any], column: str, separator: str, strip: str) -> list[str | None]:
-    cell = values.get(column)
-    if isinstance(cell, list):  # Parquet and JSON may hold the path as a list of names
-        return [_text({column: name}, column) for name in cell]
-    text = _text(values, column)
-    text = text.strip(strip) if text and strip else text
-    return [name.strip() or None for name in text.split(separator)] if text else []
+def _named(columns: tuple[str, ...]) -> str:
+    return f"the column {columns[0]!r}" if len(columns) == 1 else f"each of the columns {list(columns)}"
+
+
+def _check_digits(column: str, cell: Any, identifier: str) -> None:
+    """Raises if the id is what a spreadsheet or a float left of a longer number: two products could share it."""
+    if isinstance(cell, float) and abs(cell) > _LARGEST_WHOLE:
+        raise _Unusable(
+            "id_lost_digits", f"the column {column!r} holds {identifier} as a float, which keeps 15 digits; write ids as text or whole numbers"
+        )
+    if _SPREADSHEET_NUMBER.fullmatch(identifier):
+        raise _Unusable(
+            "id_lost_digits", f"the column {column!r} holds {identifier!r}: a spreadsheet has rounded a long number; export the column as text"
+        )
+
+
+def _json_names(column: str, text: str, separator: str) -> str | list[Any] | None:
+    """JSON as text -> a path as text, or its names."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _Unusable("label_not_json", f"the column {column!r} holds {text[:80]!r}, which is not JSON: {error}") from None
+    if isinstance(found, str) or found is None:
+        return found
+    if not isinstance(found, list):
+        raise _Unusable("label_not_json", f"the column {column!r} holds a JSON {type(found).__name__}, expected a list of names or paths")
+    return next((each for each in found if isinstance(each, str) and separator in each), None) or found
+
+
+def repeats_title(name: str, title: str) -> bool:
+    """Whether a category's name only repeats the product's title: one begins like the other, and it is long or was cut off."""
+    cut = name.rstrip().endswith(("...", "…"))
+    a, b = title_key(name.rstrip(". …")) or "", title_key(title) or ""
+    if not a or not b or (len(a.split()) < _TITLE_WORDS and not cut):
+        return False
+    return b.startswith(a) or a.startswith(b)
 
 
 def _clean(text: str) -> str:

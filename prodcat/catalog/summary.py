@@ -11,6 +11,7 @@ class IngestSummary:
         products: rows that became products.
         rejected: rows that did not, by reason.
         image_problems: products whose image was refused, by reason; they stay, with their title.
+        examples: the first row of each reason of `rejected` and `image_problems`, as a message with file, row and column.
         platforms: products by platform.
         with_image: products with a usable image.
         labelled: products with a category path.
@@ -26,6 +27,7 @@ class IngestSummary:
     products: int
     rejected: dict[str, int]
     image_problems: dict[str, int]
+    examples: dict[str, str]
     platforms: dict[str, int]
     with_image: int
     labelled: int
@@ -46,6 +48,7 @@ class IngestSummary:
         ]
         if self.image_problems:
             lines.append(f"{sum(self.image_problems.values()):,} images refused, their products kept{_counts(self.image_problems)}")
+        lines.extend(f"  first {reason}: {text}" for reason, text in self.examples.items())
         lines.append(f"{self.groups:,} near-duplicate groups, the largest of {self.largest_group:,}; products{_counts(self.splits)}")
         if self.moved or self.gone:
             lines.append(f"since the earlier catalog: {self.gone:,} products gone, {self.moved:,} changed their split")

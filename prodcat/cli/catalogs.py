@@ -12,15 +12,25 @@ from prodcat.cli.options import AsJson, ConfigFile, CrosswalkFile, Features, Map
 @app.command()
 def ingest(
     sources: Sources,
-    out: Out,
+    out: Annotated[Path | None, typer.Option("--out", help="folder to write to; not with --sniff")] = None,
     mapping: Mapping = None,
     taxonomy: TaxonomyFile = None,
     crosswalk: CrosswalkFile = None,
     config: ConfigFile = None,
     sets: Sets = [],  # noqa: B006 - typer copies it
+    sniff: Annotated[bool, typer.Option("--sniff", help="propose FEED.mapping.yaml, show ten rows as they would be read, write nothing")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Feeds into one catalog: products, rejections with reasons, near-duplicate groups, splits, the tree."""
+    if sniff:
+        if out or mapping or taxonomy or config or sets:
+            raise typer.BadParameter("--sniff takes feeds and --json alone: it reads them as if nothing were known", param_hint="--sniff")
+        from prodcat.catalog.sniffing import sniffed, sniffed_lines
+
+        carry_out(lambda say: sniffed(sources), as_json, sniffed_lines)
+        return
+    if out is None:
+        raise typer.BadParameter("name the folder to write to (or look first, with --sniff)", param_hint="--out")
     from prodcat.commands import run_ingest
 
     carry_out(

@@ -1,12 +1,13 @@
 """Parquet feeds: parts are runs of row groups. A row group that cannot be decoded costs its own rows and no others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prodcat.catalog.feeds.location import Location
-from prodcat.catalog.feeds.reader import FeedPart, RawRow, ReadOptions
+from prodcat.catalog.feeds.reader import NO_DEFAULTS, FeedPart, RawRow, ReadOptions
 
 # Rows that become Python objects at a time: enough to hide pyarrow's cost per batch, few enough for rows that carry photos.
 _BATCH_ROWS = 256
@@ -15,7 +16,12 @@ _PART_ROWS = 4096
 
 
 class ParquetReader:
+    name = "parquet"
     suffixes: tuple[str, ...] = (".parquet", ".pq")
+    defaults: Mapping[str, Any] = NO_DEFAULTS
+
+    def recognises(self, head: str) -> bool:
+        return head.startswith("PAR1")
 
     def columns(self, feed: Location, options: ReadOptions) -> list[str] | None:
         with feed.open_file() as file:

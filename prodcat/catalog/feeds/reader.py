@@ -3,7 +3,7 @@
 A format never gives up on a whole run: what it cannot read leaves as a RawRow with a problem, so that every row of a feed leaves exactly once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +11,9 @@ from pydantic import Field
 
 from prodcat.catalog.feeds.location import Location
 from prodcat.config import Config
+
+# For formats that leave all to the mapping.
+NO_DEFAULTS: Mapping[str, Any] = {}
 
 
 class RawRow(NamedTuple):
@@ -43,17 +46,30 @@ class FeedPart:
 
 
 class ReadOptions(Config):
-    """How the bytes of a text feed become rows. Formats that say it themselves (Parquet, JSON) ignore it."""
+    """How the bytes of a feed become rows. Formats that say it themselves (Parquet) ignore it."""
 
+    format: str | None = Field(None, description="name of the feed's format (registry.FORMATS); null: by the file's suffix, then by how it begins")
     delimiter: str | None = Field(None, min_length=1, max_length=1, description="between fields; null: ',' in .csv, tab in .tsv and .txt")
-    encoding: str = Field("utf-8", description="of text feeds; a byte order mark is understood")
+    encoding: str = Field("utf-8", description="of text feeds; a byte order mark, or an XML declaration, goes before the default")
     header: tuple[str, ...] | None = Field(None, description="names of the columns of a feed that has no header line")
 
 
 class FeedReader(Protocol):
-    """One format."""
+    """One format.
 
+    Args:
+        name: what a mapping calls it.
+        suffixes: of its files, without ".gz".
+        defaults: keys of a mapping file: which of the format's columns is which field, where a mapping does not say so itself.
+    """
+
+    name: str
     suffixes: tuple[str, ...]
+    defaults: Mapping[str, Any]
+
+    def recognises(self, head: str) -> bool:
+        """Whether a file that begins like this is of this format. A format that any file may be of says no: its suffix decides."""
+        ...
 
     def columns(self, feed: Location, options: ReadOptions) -> list[str] | None:
         """Column names, or None for formats whose rows each name their own. Raises OSError or a pyarrow error for a file that cannot be opened."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from prodcat.catalog.feeds import registry
 from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import FeedPart, RawRow, ReadOptions
+from prodcat.catalog.mapping import FeedMapping
 from prodcat.errors import FeedError
 
 ROWS = [{"sku": str(n), "name": f'Größe {n}, 5" × 3\n zwei Zeilen' if n == 2 else f"Ware {n}"} for n in range(1, 8)]
@@ -29,6 +31,26 @@ def _csv(file: Path, rows: list[dict[str, Any]], delimiter: str = ",") -> None:
         writer.writerows(rows)
 
 
+def _google(file: Path, rows: list[dict[str, Any]]) -> None:
+    items = "".join(f"<item><g:id>{row['sku']}</g:id><title>{escape(row['name'])}</title></item>\n" for row in rows)
+    file.write_text(f'<rss version="2.0" xmlns:g="http://base.google.com/ns/1.0"><channel><title>Shop</title>{items}</channel></rss>')
+
+
+def _shopify(file: Path, rows: list[dict[str, Any]]) -> None:
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["Handle", "Title", "Body (HTML)", "Vendor", "Image Src"])
+        for row in rows:
+            writer.writerow([row["sku"], row["name"], "", "", "a.jpg"])
+            writer.writerow([row["sku"], "", "", "", "b.jpg"])
+
+
+def _page(file: Path, rows: list[dict[str, Any]]) -> None:
+    products = [{"@context": "https://schema.org", "@type": "Product", "sku": row["sku"], "name": row["name"]} for row in rows]
+    blocks = "".join(f'<script type="application/ld+json">{json.dumps(product, ensure_ascii=False)}</script>\n' for product in products)
+    file.write_text(f"<!DOCTYPE html><html><head>{blocks}</head></html>")
+
+
 WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {
     "feed.parquet": lambda file, rows: pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=3),
     "feed.csv": _csv,
@@ -36,12 +58,24 @@ WRITERS: dict[str, Callable[[Path, list[dict[str, Any]]], None]] = {
     "feed.txt": lambda file, rows: _csv(file, rows, "\t"),
     "feed.json": lambda file, rows: file.write_text(json.dumps(rows)) and None,
     "feed.jsonl": lambda file, rows: file.write_text("".join(json.dumps(row) + "\n" for row in rows)) and None,
+    "google.xml": _google,
+    "shopify.csv": _shopify,
+    "page.html": _page,
 }
+# Where a format has names of its own for id and title.
+NAMES = {"google.xml": ("id", "title"), "shopify.csv": ("Handle", "Title"), "page.html": ("sku", "name")}
+
+
+def values_of(name: str, raw: RawRow) -> dict[str, Any]:
+    assert raw.values is not None, raw
+    identifier, title = NAMES.get(name, ("sku", "name"))
+    return {"sku": raw.values[identifier], "name": raw.values[title]}
 
 
 def read(file: Path, **options: Any) -> list[RawRow]:
     feed = Location(str(file))
-    return [raw for part in registry.parts(feed) for raw in registry.rows(feed, part, ReadOptions(**options))]
+    chosen = ReadOptions(**options)
+    return [raw for part in registry.parts(feed, chosen) for raw in registry.rows(feed, part, chosen)]
 
 
 def problems(rows: list[RawRow]) -> dict[int, str]:
@@ -51,7 +85,7 @@ def problems(rows: list[RawRow]) -> dict[int, str]:
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_format_gives_all_rows_numbered_from_one(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path / name, ROWS)
-    assert [(raw.row, raw.values) for raw in read(tmp_path / name)] == list(enumerate(ROWS, 1))
+    assert [(raw.row, values_of(name, raw)) for raw in read(tmp_path / name)] == list(enumerate(ROWS, 1))
 
 
 @pytest.mark.parametrize("name", [name for name in WRITERS if name != "feed.parquet"])
@@ -59,7 +93,7 @@ def test_every_text_format_may_be_gzipped(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path / name, ROWS)
     packed = tmp_path / f"{name}.gz"
     packed.write_bytes(gzip.compress((tmp_path / name).read_bytes()))
-    assert [raw.values for raw in read(packed)] == ROWS
+    assert [values_of(name, raw) for raw in read(packed)] == ROWS
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -73,7 +107,7 @@ def test_a_file_that_ends_early_is_reported_and_ends_nothing(tmp_path: Path, nam
     assert rows[-1].problem is not None
     assert rows[-1].problem[0] in ("file_unreadable", "broken_line", "bad_json")
     if name != "feed.parquet":
-        assert rows[0].values == ROWS[0]
+        assert values_of(name, rows[0]) == ROWS[0]
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -82,16 +116,57 @@ def test_an_empty_file_gives_no_product_rows(tmp_path: Path, name: str) -> None:
     assert all(raw.problem is not None for raw in read(tmp_path / name))
 
 
+def test_every_reader_keeps_its_side_of_the_registry() -> None:
+    """Each is named once, brings a mapping that a mapping file could hold, and is written by this suite."""
+    names = [reader.name for reader in registry.READERS]
+    assert len(set(names)) == len(names)
+    for reader in registry.READERS:
+        FeedMapping().over(reader.name, reader.defaults)
+    written = {registry.reader_of(Location(name), ReadOptions()).name for name in WRITERS if name not in NAMES}
+    assert set(names) - written == {"google_merchant_xml", "google_merchant_text", "shopify", "json_ld"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("a.csv", "Handle,Title,Body (HTML),Vendor\n", "shopify"),
+        ("a.csv", "URL handle,Title,Vendor,SKU\n", "shopify"),
+        ("a.csv", "id,title,image_link,availability\n", "google_merchant_text"),
+        ("a.txt", "id\ttitle\timage link\tproduct type\n", "google_merchant_text"),
+        ("a.csv", "handle,title\n", "delimited"),
+        ("a.json", '[{"@context": "https://schema.org/", "@type": "Product"}]', "json_ld"),
+        ("a.json", '[{"title": "x"}]', "json"),
+        ("a.feed", "<?xml version='1.0'?><rss>", "google_merchant_xml"),
+        ("feed", "<html><body>", "json_ld"),
+        ("feed", '{"a": 1}\n{"a": 2}\n', "json_lines"),
+        ("feed", '[{"a": 1}]', "json"),
+    ],
+)
+def test_a_format_is_told_by_suffix_and_then_by_the_beginning(tmp_path: Path, name: str, text: str, expected: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert registry.reader_of(Location(str(tmp_path / name)), ReadOptions()).name == expected
+
+
+def test_a_named_format_goes_before_the_suffix(tmp_path: Path) -> None:
+    file = tmp_path / "export.dat"
+    _google(file, ROWS)
+    assert registry.reader_of(Location(str(file)), ReadOptions(format="google_merchant")).name == "google_merchant_xml"
+    file.write_text("id\ttitle\n1\tx\n")
+    assert registry.reader_of(Location(str(file)), ReadOptions(format="google_merchant")).name == "google_merchant_text"
+    with pytest.raises(FeedError, match=r"export\.dat: its mapping says format: shopfy.*did you mean 'shopify'"):
+        registry.reader_of(Location(str(file)), ReadOptions(format="shopfy"))
+
+
 def test_unknown_suffix_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(FeedError, match=r"'\.xlsx'; known are .*\.parquet"):
-        registry.reader_of(Location(str(tmp_path / "feed.xlsx")))
+        registry.reader_of(Location(str(tmp_path / "feed.xlsx")), ReadOptions())
 
 
 def test_parquet_parts_are_read_alone_with_the_right_row_numbers(tmp_path: Path) -> None:
     file = tmp_path / "feed.parquet"
     pq.write_table(pa.table({"sku": [str(n) for n in range(10_000)]}), file, row_group_size=1500)
     feed = Location(str(file))
-    parts = registry.parts(feed)
+    parts = registry.parts(feed, ReadOptions())
     assert len(parts) > 1
     last = list(registry.rows(feed, parts[-1], ReadOptions()))
     assert last[0].row == parts[-1].first_row

@@ -232,3 +232,97 @@ def test_no_path_leaves_the_feed_s_folder_on_other_file_systems() -> None:
     made = maker.make(RawRow(1, {"title": "x", "image": "a/../../secret.jpg"}))
     assert isinstance(made, Record)
     assert made.product.image_problem == "image_outside_feed"
+
+
+def test_html_becomes_text_unless_the_mapping_keeps_it() -> None:
+    values = {
+        "title": "Mugs &amp; cups",
+        "description": "<p>For<br>tea</p>",
+        "brand": "R&amp;D",
+        "raw_category": "A &gt; B",
+        "cat": "Tea &amp; Co &gt; Mugs",
+    }
+    made = product(values, label={"column": "cat"})
+    assert (made.title, made.description, made.brand) == ("Mugs & cups", "For tea", "R&D")
+    assert (made.raw_category, made.path) == ("A > B", ("Tea & Co", "Mugs"))
+    assert product(values, html=False, label=None).title == "Mugs &amp; cups"
+    assert reason({"title": "<br>"}) == "nothing_to_read"
+
+
+def test_the_first_of_several_columns_that_is_not_empty_counts() -> None:
+    mapping = {"product_id": ["sku", "ean"], "title": ["name", "model"], "raw_category": ["type", "kind"], "image": ["a", "b"]}
+    made = product({"sku": None, "ean": "4", "name": "nan", "model": "M", "kind": ["A", "B"], "a": [], "b": ["", "x.jpg"]}, **mapping)
+    assert (made.product_id, made.title, made.raw_category, made.image_problem) == ("4", "M", "A > B", "image_not_found")
+    made = make({"sku": "", "ean": None, "name": "x"}, **mapping)
+    assert isinstance(made, Rejection)
+    assert made.detail.startswith("each of the columns ['sku', 'ean'] is empty in this row")
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "null", "NULL", "None", "\\N", "#N/A", " nan "])
+def test_what_programs_write_for_nothing_is_nothing(text: str) -> None:
+    assert product({"title": "x", "brand": text, "level1": text, "image": text}).brand is None
+    assert product({"title": "x", "brand": text}, empty=[]).brand == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [(10.0, "10"), (2.0**53, "9007199254740992"), ("10.0", "10.0"), ("12.345.678", "12.345.678"), (12, "12"), ("1E5", "1E5"), ("\ufeff17", "17")],
+)
+def test_ids_stay_as_they_are(cell: Any, expected: str) -> None:
+    assert product({"title": "x", "product_id": cell}).product_id == expected
+
+
+@pytest.mark.parametrize("cell", ["1.23E+11", "1,23E+11", "9E+15", "1.5e+08", 2.0**53 + 2, 1e300])
+def test_ids_that_lost_digits_are_refused(cell: Any) -> None:
+    assert reason({"title": "x", "product_id": cell}) == "id_lost_digits"
+
+
+def test_false_is_an_empty_field() -> None:
+    assert product({"title": "x", "description": False}).description is None
+
+
+@pytest.mark.parametrize("cell", [True, float("inf"), b"x", [1], {"a": 1}])
+def test_what_is_no_text_is_refused(cell: Any) -> None:
+    assert reason({"title": cell}) == "value_not_text"
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ('["Bags >> Hand Bags"]', ("Bags", "Hand Bags")),
+        ('["Bags >> Hand Bags", "Gifts >> Bags"]', ("Bags", "Hand Bags")),
+        ('["Bags", "Hand Bags"]', ("Bags", "Hand Bags")),
+        ('"Bags >> Hand Bags"', ("Bags", "Hand Bags")),
+        ("[]", None),
+        ("null", None),
+        ("", None),
+    ],
+)
+def test_a_label_as_json_in_text(cell: str, expected: tuple[str, ...] | None) -> None:
+    assert product({"title": "x", "cat": cell}, label={"column": "cat", "separator": ">>", "is_json": True}).path == expected
+
+
+@pytest.mark.parametrize("cell", ["[Bags", "17", '{"a": 1}', '["Bags", {"a": 1}]'])
+def test_a_label_that_is_not_the_json_it_should_be_names_its_column(cell: str) -> None:
+    made = make({"title": "x", "cat": cell}, label={"column": "cat", "is_json": True})
+    assert isinstance(made, Rejection)
+    assert made.reason in ("label_not_json", "value_not_text")
+    assert "'cat'" in made.detail
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("Shoes > Red running shoe", ("Shoes",)),
+        ("Shoes > Red running shoe (Pack of 2)", ("Shoes",)),
+        ("Red run...", None),
+        ("Shoes > Red", ("Shoes", "Red")),
+        ("Shoes > Blue running shoe", ("Shoes", "Blue running shoe")),
+    ],
+)
+def test_a_name_that_repeats_the_title_is_no_category(path: str, expected: tuple[str, ...] | None) -> None:
+    values = {"title": "Red running shoe", "cat": path}
+    made = product(values, label={"column": "cat", "drop_title": True}, raw_category="cat")
+    assert made.path == expected
+    assert made.raw_category == (" > ".join(expected) if expected else path)
+    assert product(values, label={"column": "cat"}).path == tuple(path.split(" > "))
