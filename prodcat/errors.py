@@ -8,6 +8,7 @@ ProdcatError
  |    +-- RemoteImageError  an image that may not be fetched from its URL, or did not come
  +-- FeedError        a feed, file or catalog folder that cannot be read at all (a bad row is no error: it is rejected into a table)
  +-- OverlayError     a file of reviewed labels that does not fit its catalog
+ +-- GlossaryError    a glossary that cannot be read, or rows of it that contradict each other
  +-- EncoderError     weights that cannot be had, loaded or trusted
  +-- TrainingError    a training set that cannot be trained on
  +-- BundleError      a bundle that is incomplete, changed, or made with other encoders
@@ -56,6 +57,10 @@ class FeedError(ProdcatError):
 
 class OverlayError(ProdcatError):
     """A file of reviewed labels that does not fit its catalog."""
+
+
+class GlossaryError(ProdcatError):
+    """A glossary that cannot be read, or rows of it that contradict each other."""
 
 
 class EncoderError(ProdcatError):
