@@ -55,6 +55,7 @@ _SPELLINGS: dict[int, str | None] = {
 _WORD = re.compile("[\\w\u0300-\u036f\u0900-\u0963\u0966-\u0dff\u0e00-\u0eff]+")
 _HANGUL, _KATAKANA = "\uac00-\ud7af", "\u30a1-\u30fa\u30fc"
 _JOINED = re.compile(f"[{_HANGUL}\u0e00-\u0eff\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_PARTICLES = frozenset("을를은는이가의로와과도용")
 _IS_HANGUL, _IS_KATAKANA = re.compile(f"[{_HANGUL}]"), re.compile(f"[{_KATAKANA}]")
 
 
@@ -104,8 +105,8 @@ class Glossary:
                     raise GlossaryError(f"{entry.language} {entry.term!r} stands in two rows; keep one of them")
                 if other.english != entry.english:
                     raise GlossaryError(
-                        f"{entry.language} {entry.term!r} is {entry.english!r} and {other.language} {other.term!r} is {other.english!r}, and both may be "
-                        "read alone; set alone to no in both"
+                        f"{entry.language} {entry.term!r} is {entry.english!r} and {other.language} {other.term!r} is {other.english!r}, and both "
+                        "may be read alone; set alone to no in both"
                     )
         self.entries = entries
         self.languages = frozenset(entry.language for entry in entries)
@@ -198,7 +199,7 @@ def _stands(word: str, start: int, end: int) -> bool:
     """Whether word[start:end] may be a word of its own there, by its script."""
     before, after = word[start - 1 : start], word[end : end + 1]
     if _IS_HANGUL.match(word[end - 1]):
-        begins, ends = not _IS_HANGUL.match(before), not _IS_HANGUL.match(after)
+        begins, ends = not _IS_HANGUL.match(before), not _IS_HANGUL.match(after) or word[end:] in _PARTICLES
         return begins and ends if end - start == 1 else begins or ends
     if _IS_KATAKANA.match(word[end - 1]):
         # Two signs are the end of many words: タイ (tie).
@@ -229,10 +230,12 @@ def _index(entries: tuple[Entry, ...], language: str | None) -> _Index:
     for key, (_, meanings) in sorted(ranked.items(), key=lambda item: (-len(item[0]), -len(item[0][0]), item[0])):
         if len(meanings) > 1:
             heads.discard(key[0])
-        elif len(key) == 1 and _JOINED.search(key[0]):
-            joined[key[0][0]].append((key[0], *meanings))
+            continue
+        (meaning,) = meanings
+        if len(key) == 1 and _JOINED.search(key[0]):
+            joined[key[0][0]].append((key[0], meaning))
         else:
-            words[key[0]].append((list(key[1:]), *meanings))
+            words[key[0]].append((list(key[1:]), meaning))
     return _Index(
         {first: tuple(rows) for first, rows in words.items()},
         {head: next(english for further, english in words[head] if not further) for head in sorted(heads)},
