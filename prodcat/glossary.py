@@ -45,12 +45,13 @@ _ARTICLES = {"ar": "ال", "he": "ה"}
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
 
 # Letters that are typed one for the other, points that are mostly left out, and what parts words or is no part of them.
-_SPELLINGS: dict[int, str | None] = {
-    **dict.fromkeys([*range(0x0591, 0x05C8), 0x0640, *range(0x064B, 0x0660), 0x0670, 0x093C]),
-    **dict.fromkeys([0x00AD, 0x200C, 0x200D, 0x200E, 0x200F, 0xFE0F]),
-    **dict.fromkeys([*range(ord("0"), ord("9") + 1), ord("_"), 0x200B, 0x30FB], " "),
-    **{ord(written): read for written, read in zip("İЁёأإآىیکةۀ", "iееاااييكهه", strict=True)},
+_SPELLINGS = {
+    **dict.fromkeys(map(chr, [*range(0x0591, 0x05C8), 0x0640, *range(0x064B, 0x0660), 0x0670, 0x093C]), ""),
+    **dict.fromkeys(map(chr, [0x00AD, 0x200C, 0x200D, 0x200E, 0x200F, 0xFE0F]), ""),
+    **dict.fromkeys(map(chr, [*range(ord("0"), ord("9") + 1), ord("_"), 0x200B, 0x30FB]), " "),
+    **dict(zip("İЁёأإآىیکةۀ", "iееاااييكهه", strict=True)),
 }
+_RESPELLED = re.compile(f"[{''.join(_SPELLINGS)}]")
 # Marks of Indic and Thai vowels belong to words, and \w does not know it.
 _WORD = re.compile("[\\w\u0300-\u036f\u0900-\u0963\u0966-\u0dff\u0e00-\u0eff]+")
 _HANGUL, _KATAKANA = "\uac00-\ud7af", "\u30a1-\u30fa\u30fc"
@@ -76,19 +77,23 @@ class _Index:
     Args:
         words: first word -> (further words, English) of every term that begins so, longest first.
         heads: terms of one word that may end a compound -> English.
-        joined: first character -> (term, English) of every term of a script without spaces, longest first.
+        ends: the last letters of those, as many as the shortest has: most words end in none and need no search.
+        joined: terms of scripts without spaces, and Korean ones of one word -> English.
+        lengths: first character -> how long the terms are that begin so, longest first.
     """
 
     words: dict[str, tuple[tuple[list[str], str], ...]]
     heads: dict[str, str]
-    joined: dict[str, tuple[tuple[str, str], ...]]
+    ends: frozenset[str]
+    joined: dict[str, str]
+    lengths: dict[str, tuple[int, ...]]
 
 
 class Glossary:
     """Finds product nouns in titles. Holds strings only, so it travels to other processes.
 
     Args:
-        entries: rows, each (language, term) once; two that may be read alone and are spelled alike must have the same English.
+        entries: rows, each term of a language once, however it is typed; two that may be read alone and are spelled alike must have the same English.
 
     Raises:
         GlossaryError: names the two rows that contradict each other.
@@ -97,12 +102,13 @@ class Glossary:
     def __init__(self, entries: tuple[Entry, ...]) -> None:
         met: dict[tuple[str, str], Entry] = {}
         for entry in entries:
-            for key in [(entry.language, entry.term), *([("alone", _spelling(entry.term))] if entry.alone else [])]:
+            spelled = _spelling(entry.term)
+            for key in [(entry.language, spelled), *([("alone", spelled)] if entry.alone else [])]:
                 other = met.setdefault(key, entry)
                 if other is entry:
                     continue
                 if key[0] != "alone":
-                    raise GlossaryError(f"{entry.language} {entry.term!r} stands in two rows; keep one of them")
+                    raise GlossaryError(f"{entry.language} {entry.term!r} and {other.term!r} are read as one; keep one of them")
                 if other.english != entry.english:
                     raise GlossaryError(
                         f"{entry.language} {entry.term!r} is {entry.english!r} and {other.language} {other.term!r} is {other.english!r}, and both "
@@ -154,7 +160,8 @@ class Glossary:
         index = self._indexes.get(language)
         if index is None:
             index = self._indexes[language] = _index(self.entries, language)
-        return tuple(dict.fromkeys(_found(_WORD.findall(_spelling(text)), index)))
+        spelled = _spelling(text)
+        return tuple(dict.fromkeys(_found(_WORD.findall(spelled), index, _JOINED.search(spelled) is not None)))
 
     def add(self, text: str, language: str | None) -> str:
         """The text, with what was found behind it in brackets; the text itself if nothing was."""
@@ -162,7 +169,8 @@ class Glossary:
         return f"{text} ({', '.join(found)})" if found else text
 
 
-def _found(words: list[str], index: _Index) -> Iterator[str]:
+def _found(words: list[str], index: _Index, joined: bool) -> Iterator[str]:
+    """Args: joined: some of the words are of a script without spaces, or a Korean one."""
     place = 0
     while place < len(words):
         word = words[place]
@@ -173,11 +181,11 @@ def _found(words: list[str], index: _Index) -> Iterator[str]:
                 place += len(further)
                 break
         else:
-            if _JOINED.search(word):
+            if joined and _JOINED.search(word):
                 yield from _in_joined(word, index)
-            elif index.heads:
-                # From the longest end to the shortest, each with something before it.
-                for start in range(2, len(word) - _SHORTEST_HEAD + 1):
+            elif word[-_SHORTEST_HEAD:] in index.ends:
+                # From the longest end to the shortest, each with a word before it: Rock (skirt) ends Barock.
+                for start in range(3, len(word) - _SHORTEST_HEAD + 1):
                     if word[start:] in index.heads:
                         yield index.heads[word[start:]]
                         break
@@ -186,9 +194,10 @@ def _found(words: list[str], index: _Index) -> Iterator[str]:
 def _in_joined(word: str, index: _Index) -> Iterator[str]:
     place = 0
     while place < len(word):
-        for term, english in index.joined.get(word[place], ()):
-            if word.startswith(term, place) and _stands(word, place, place + len(term)):
-                yield english
+        for length in index.lengths.get(word[place], ()):
+            term = word[place : place + length]
+            if term in index.joined and _stands(word, place, place + len(term)):
+                yield index.joined[term]
                 place += len(term)
                 break
         else:
@@ -202,8 +211,8 @@ def _stands(word: str, start: int, end: int) -> bool:
         begins, ends = not _IS_HANGUL.match(before), not _IS_HANGUL.match(after) or word[end:] in _PARTICLES
         return begins and ends if end - start == 1 else begins or ends
     if _IS_KATAKANA.match(word[end - 1]):
-        # Two signs are the end of many words: タイ (tie).
-        return not _IS_KATAKANA.match(after) and (end - start > 2 or not _IS_KATAKANA.match(before))
+        # Three signs end many other words: リング (ring) ends スプリング (spring).
+        return not _IS_KATAKANA.match(after) and (end - start > 3 or not _IS_KATAKANA.match(before))
     # T恤, but not in Fit恤.
     return not (word[start].isascii() and before.isascii() and before.isalpha())
 
@@ -217,7 +226,7 @@ def _index(entries: tuple[Entry, ...], language: str | None) -> _Index:
         own = entry.language == language
         if not own and not entry.alone:
             continue
-        written = tuple(_WORD.findall(_spelling(entry.term)))
+        written = _words(entry.term)
         for key in _variants(written, entry.language, own):
             rank = (0 if own else 2) + (key != written)
             best, english = ranked.get(key, (rank, set()))
@@ -226,20 +235,24 @@ def _index(entries: tuple[Entry, ...], language: str | None) -> _Index:
             if own and entry.language in _COMPOUNDS and len(key) == 1 and len(key[0]) >= _SHORTEST_HEAD:
                 heads.add(key[0])
     words: dict[str, list[tuple[list[str], str]]] = defaultdict(list)
-    joined: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    joined: dict[str, str] = {}
+    lengths: dict[str, set[int]] = defaultdict(set)
     for key, (_, meanings) in sorted(ranked.items(), key=lambda item: (-len(item[0]), -len(item[0][0]), item[0])):
         if len(meanings) > 1:
             heads.discard(key[0])
             continue
         (meaning,) = meanings
         if len(key) == 1 and _JOINED.search(key[0]):
-            joined[key[0][0]].append((key[0], meaning))
+            joined[key[0]] = meaning
+            lengths[key[0][0]].add(len(key[0]))
         else:
             words[key[0]].append((list(key[1:]), meaning))
     return _Index(
         {first: tuple(rows) for first, rows in words.items()},
         {head: next(english for further, english in words[head] if not further) for head in sorted(heads)},
-        {first: tuple(rows) for first, rows in joined.items()},
+        frozenset(head[-_SHORTEST_HEAD:] for head in heads),
+        joined,
+        {first: tuple(sorted(found, reverse=True)) for first, found in lengths.items()},
     )
 
 
@@ -249,7 +262,7 @@ def _variants(words: tuple[str, ...], language: str, own: bool) -> set[tuple[str
     for word in words:
         found = {word}
         if language not in _ACCENTS_MATTER or (own and len(words) > 1):
-            found.add(normalise(word))
+            found.add(_plain(word))
         if language == "de":
             found.add(word.translate(_UMLAUTS))
         if language in _ARTICLES:
@@ -258,9 +271,19 @@ def _variants(words: tuple[str, ...], language: str, own: bool) -> set[tuple[str
     return set(itertools.product(*spellings))
 
 
+# Every index asks for the same terms again.
+_plain = functools.cache(normalise)
+
+
+@functools.cache
+def _words(term: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(_spelling(term)))
+
+
 def _spelling(text: str) -> str:
     """One spelling for all that is one word to a reader of any language; accents stay."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text).translate(_SPELLINGS).casefold())
+    text = _RESPELLED.sub(lambda found: _SPELLINGS[found[0]], unicodedata.normalize("NFKC", text))
+    return unicodedata.normalize("NFC", text.casefold())
 
 
 def _entries(text: str, name: str) -> tuple[Entry, ...]:
@@ -284,9 +307,9 @@ def _entries(text: str, name: str) -> tuple[Entry, ...]:
                 raise GlossaryError(f"{where}, column english: empty; expected is the English noun for {term!r}")
             if alone not in ("yes", "no"):
                 raise GlossaryError(f"{where}, column alone: {alone!r}; expected is yes or no")
-            first = lines.setdefault((language, term), reader.line_num)
+            first = lines.setdefault((language, _spelling(term)), reader.line_num)
             if first != reader.line_num:
-                raise GlossaryError(f"{where}, column term: {language} {term!r} stands in line {first} too; keep one of them")
+                raise GlossaryError(f"{where}, column term: {language} {term!r} is read as the term of line {first} is; keep one of them")
             found.append(Entry(language, term, english, alone == "yes"))
     except csv.Error as error:
         raise GlossaryError(f"{name}, line {reader.line_num}: cannot be read as CSV: {error}") from error
