@@ -9,6 +9,7 @@ ProdcatError
  +-- FeedError        a feed, file or catalog folder that cannot be read at all (a bad row is no error: it is rejected into a table)
  +-- OverlayError     a file of reviewed labels that does not fit its catalog
  +-- CrosswalkError   a file that maps shops' own categories to the tree, or what it is made from, that does not fit
+ +-- GlossaryError    a glossary that cannot be read, or rows of it that contradict each other
  +-- EncoderError     weights that cannot be had, loaded or trusted
  +-- TrainingError    a training set that cannot be trained on
  +-- BundleError      a bundle that is incomplete, changed, or made with other encoders
@@ -61,6 +62,10 @@ class OverlayError(ProdcatError):
 
 class CrosswalkError(ProdcatError):
     """A file of category mappings that does not fit, or that cannot be made from what was given."""
+
+
+class GlossaryError(ProdcatError):
+    """A glossary that cannot be read, or rows of it that contradict each other."""
 
 
 class EncoderError(ProdcatError):

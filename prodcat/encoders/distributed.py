@@ -209,7 +209,11 @@ def _prepare(rows: pa.Table, *, jobs: Sequence[_Job], limits: ImageLimits, size:
         else:
             fields = side.settings.fields
             texts = [product_text(row["title"], row["description"], row["brand"], fields) for row in new.select(list(_TEXTS)).to_pylist()]
-            new = new.select(["key", "digest"]).append_column("text", pa.array(texts, type=pa.string())).filter([text is not None for text in texts])
+            new = (
+                new.select(["key", "digest"])
+                .append_column("text", pa.array(texts, type=pa.string()))
+                .filter(pa.array([text is not None for text in texts], pa.bool_()))
+            )
             new = new.take(pc.sort_indices(pc.utf8_length(new["text"])))
         for start in range(0, new.num_rows, size):
             yield _batch(job.name, new.slice(start, size), side, limits)
