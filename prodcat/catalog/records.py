@@ -9,6 +9,7 @@ from typing import Any
 from prodcat.catalog.duplicates import title_key
 from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import RawRow
+from prodcat.catalog.languages import normalise
 from prodcat.catalog.mapping import Constant, FeedMapping, Source
 from prodcat.catalog.pictures import Picture, PictureConfig, load_picture
 from prodcat.contracts import Product
@@ -26,6 +27,7 @@ class Record:
         image_hash: perceptual hash, 64 bits; None without image or if it is flat.
         thumbnail: of duplicates.py; used while ingesting, not kept.
         digest: SHA-256 of title, description, brand and image bytes.
+        language_problem: what the feed calls the language, if that is none that is known.
     """
 
     product: Product
@@ -34,8 +36,10 @@ class Record:
     thumbnail: bytes | None
     digest: str
     row: int
+    language_problem: str | None = None
 
     def as_row(self, source: str) -> dict[str, Any]:
+        """As PRODUCTS, but for `language_source`: languages.fill says it of a whole chunk."""
         product = self.product
         return {
             "key": product.key,
@@ -45,6 +49,7 @@ class Record:
             "description": product.description,
             "brand": product.brand,
             "language": product.language,
+            "language_problem": self.language_problem,
             "raw_category": product.raw_category,
             "path": list(product.path) if product.path else None,
             "label_source": product.label_source,
@@ -120,13 +125,14 @@ class RecordMaker:
                 image_problem, image_detail = error.reason, str(error)
         if title is None and picture is None:
             raise _Unusable("nothing_to_read", f"neither title nor usable image ({image_detail}); {self._where_they_should_be(values)}")
+        language, language_problem = normalise(_from(values, mapping.language))
         product = Product(
             platform=self._platform(values),
             product_id=self._product_id(row, values),
             title=title,
             description=_text(values, mapping.description),
             brand=_from(values, mapping.brand),
-            language=_from(values, mapping.language),
+            language=language,
             raw_category=_text(values, mapping.raw_category),
             path=self._path(values),
             label_source=_from(values, mapping.label_source),
@@ -140,6 +146,7 @@ class RecordMaker:
             thumbnail=picture.thumbnail if picture else None,
             digest=digest_of(product),
             row=row,
+            language_problem=language_problem,
         )
 
     def _where_they_should_be(self, values: dict[str, Any]) -> str:
