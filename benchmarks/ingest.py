@@ -26,6 +26,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from prodcat.catalog.chunks import IngestConfig, Outcome, Plan, read, transform
+from prodcat.catalog.crosswalked import Crosswalk
 from prodcat.catalog.ingest import ingest
 from prodcat.catalog.store import Catalog
 from prodcat.catalog.summary import IngestSummary
@@ -42,11 +43,13 @@ class Timed:
         self.rows: Counter[str] = Counter()
         self.images: Counter[str] = Counter()
 
-    def __call__(self, planned: Plan, folder: Path, config: IngestConfig, taxonomy: Taxonomy | None) -> Iterator[Outcome]:
+    def __call__(
+        self, planned: Plan, folder: Path, config: IngestConfig, taxonomy: Taxonomy | None, crosswalk: Crosswalk | None
+    ) -> Iterator[Outcome]:
         for number, (feed, part) in enumerate(planned.parts):
             started = time.perf_counter()
             for chunk in read(number, feed, part, config):
-                outcome = transform(chunk, folder, config, taxonomy)
+                outcome = transform(chunk, folder, config, taxonomy, crosswalk)
                 self.seconds[outcome.source] += time.perf_counter() - started
                 self.rows[outcome.source] += outcome.rows
                 self.images[outcome.source] += outcome.index.num_rows - outcome.index["thumbnail"].null_count

@@ -25,7 +25,7 @@ C = TypeVar("C", bound=Config)
 
 
 def profile_path(name: str) -> Path:
-    """A path as it is, or the place of a shipped profile ("offline", "hub")."""
+    """A path as it is, or the place of a shipped profile ("offline", "hub", "multilingual")."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return path

@@ -143,6 +143,7 @@ def evaluate(
         seeds={name: [other.answers(name) for other in by_seed] for name in views} if by_seed else None,
         seed=config.seed,
         reliability=confidence_figures,
+        min_language_products=config.min_language_products,
     )
     # What the confidences were before calibration is known of the validation products alone.
     metrics["reliability"]["on_validation"] = bundle.manifest.training.get("calibration")
@@ -230,6 +231,9 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
         if probe["products"]:
             line = f"  {name}: hierarchical F1 {probe['hierarchical']['f1']:.4f} on {probe['products']:,} products"
             lines.append(line + (f"; other seeds {', '.join(f'{f1:.4f}' for f1 in probe['seeds']['f1'])}" if probe["seeds"] else ""))
+    if len(metrics["by_language"]) > 1:
+        named = ((name, part) for name, part in metrics["by_language"].items() if part["hierarchical"])
+        lines.append("  by language: " + ", ".join(f"{name} {part['hierarchical']['f1']:.4f} of {part['products']:,}" for name, part in named))
     for baseline in (metrics["baseline"], metrics["masked_baseline"]):
         lines.append(
             f"  baseline: {baseline['absent']}"

@@ -15,8 +15,8 @@ import numpy as np
 
 from prodcat import __version__
 from prodcat.calibrating import StageLogits, StagesOnMasked, calibrate, check_enough
+from prodcat.catalog.crosswalked import Crosswalk
 from prodcat.catalog.mapping import FeedMapping
-from prodcat.catalog.records import Crosswalk
 from prodcat.catalog.store import Catalog
 from prodcat.encoders.distributed import embed
 from prodcat.encoders.encoder import load

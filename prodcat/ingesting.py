@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prodcat.catalog.chunks import IngestConfig, stamps
+from prodcat.catalog.crosswalked import Crosswalk
 from prodcat.catalog.distributed import ingest
 from prodcat.catalog.mapping import FeedMapping
-from prodcat.catalog.records import Crosswalk
 from prodcat.catalog.store import Catalog
 from prodcat.errors import CrosswalkError
 from prodcat.run_folder import Progress, Steps

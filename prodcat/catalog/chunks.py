@@ -14,13 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from prodcat.catalog.crosswalked import Crosswalk
 from prodcat.catalog.duplicates import DuplicateConfig
 from prodcat.catalog.feeds import registry
 from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import FeedPart, RawRow
+from prodcat.catalog.languages import LanguageConfig, fill
 from prodcat.catalog.mapping import FeedMapping, columns_of, is_mapping, mapping_beside
 from prodcat.catalog.pictures import PictureConfig
-from prodcat.catalog.records import Crosswalk, Record, RecordMaker, Rejection
+from prodcat.catalog.records import Record, RecordMaker, Rejection
 from prodcat.catalog.splits import SplitConfig
 from prodcat.config import Config
 from prodcat.contracts import PRODUCTS, REJECTED, enforce, rows_to_table
@@ -31,6 +33,7 @@ from prodcat.taxonomy import Taxonomy, format_path
 INDEX = pa.schema(
     [
         *(PRODUCTS.field(name) for name in ("key", "platform", "path", "title_key", "image_hash", "digest", "image_problem", "source", "row")),
+        *(PRODUCTS.field(name) for name in ("language", "language_source", "language_problem")),
         pa.field("thumbnail", pa.binary(), metadata={"description": "duplicates.thumbnail; null without image"}),
     ]
 )
@@ -41,6 +44,7 @@ class IngestConfig(Config):
 
     pictures: PictureConfig = Field(PictureConfig(), description="what is kept of images")
     duplicates: DuplicateConfig = Field(DuplicateConfig(), description="what counts as a near-duplicate")
+    languages: LanguageConfig = Field(LanguageConfig(), description="how products get their language")
     splits: SplitConfig = Field(SplitConfig(), description="shares and seed")
     chunk_rows: int = Field(1000, ge=1, description="rows a task, and a file")
     chunk_mb: int = Field(64, ge=1, description="a chunk of images ends earlier, at this many megabytes as they stand in the feed")
@@ -187,7 +191,9 @@ def transform(chunk: Chunk, folder: Path, config: IngestConfig, taxonomy: Taxono
             records.append(made)
         else:
             rejections.append(made)
-    products = enforce(rows_to_table((record.as_row(source) for record in records), PRODUCTS), PRODUCTS, "ingest")
+    rows = [record.as_row(source) for record in records]
+    fill(rows, config.languages)
+    products = enforce(rows_to_table(rows, PRODUCTS), PRODUCTS, "ingest")
     if records:
         write_part(products, folder / "products", chunk.order)
     if rejections:

@@ -14,9 +14,9 @@ from ray.exceptions import RayTaskError
 
 from prodcat.catalog import ingest as pure
 from prodcat.catalog.chunks import Chunk, Feed, IngestConfig, Outcome, Plan, read, transform
+from prodcat.catalog.crosswalked import Crosswalk
 from prodcat.catalog.feeds.reader import FeedPart
 from prodcat.catalog.mapping import FeedMapping
-from prodcat.catalog.records import Crosswalk
 from prodcat.catalog.summary import IngestSummary
 from prodcat.errors import ProdcatError
 from prodcat.taxonomy import Taxonomy

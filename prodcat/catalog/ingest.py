@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 
 from prodcat.catalog import store
 from prodcat.catalog.chunks import INDEX, IngestConfig, Outcome, Plan, message, part_file, plan, read, transform, write_part
+from prodcat.catalog.crosswalked import Crosswalk
 from prodcat.catalog.duplicates import near_duplicates
+from prodcat.catalog.languages import DETECTED
 from prodcat.catalog.mapping import FeedMapping
-from prodcat.catalog.records import Crosswalk
 from prodcat.catalog.splits import SPLITS as SPLIT_NAMES
 from prodcat.catalog.splits import Assignment, assign
-from prodcat.catalog.summary import IngestSummary
+from prodcat.catalog.summary import UNKNOWN, IngestSummary
 from prodcat.contracts import REJECTED, SPLITS, enforce, rows_to_table
 from prodcat.errors import FeedError
 from prodcat.taxonomy import Taxonomy, format_path
@@ -28,6 +29,8 @@ from prodcat.taxonomy import Taxonomy, format_path
 Execute = Callable[[Plan, Path, IngestConfig, Taxonomy | None, Crosswalk | None], Iterator[Outcome]]
 
 _PROGRESS_SECONDS = 2.0
+# A column mapped to `language` by mistake holds another text in every row.
+_MOST_MISNAMED = 20
 
 
 def serial(planned: Plan, folder: Path, config: IngestConfig, taxonomy: Taxonomy | None, crosswalk: Crosswalk | None) -> Iterator[Outcome]:
@@ -181,12 +184,17 @@ def _summary(
     groups = Counter(assignment.groups)
     splits = Counter(assignment.splits)
     problems = Counter(problem for problem in index["image_problem"].to_pylist() if problem is not None)
+    languages = Counter(language or UNKNOWN for language in index["language"].to_pylist())
+    misnamed = Counter(named for named in index["language_problem"].to_pylist() if named is not None)
     return IngestSummary(
         products=index.num_rows,
         rejected=dict(rejected.most_common()),
         image_problems=dict(problems.most_common()),
         examples=examples,
         platforms=dict(Counter(index["platform"].to_pylist()).most_common()),
+        languages=dict(languages.most_common()),
+        languages_detected=pc.sum(pc.equal(index["language_source"], DETECTED)).as_py() or 0,
+        language_problems=dict(misnamed.most_common(_MOST_MISNAMED)),
         with_image=pc.count(index["thumbnail"]).as_py(),
         labelled=pc.count(index["path"]).as_py(),
         groups=len(groups),

@@ -64,7 +64,7 @@ class FeedMapping(ReadOptions):
     title: Column = Field("title", description="title")
     description: Column = Field("description", description="description")
     brand: Source = Field("brand", description="brand")
-    language: Source = Field("language", description="ISO 639-1 code")
+    language: Source = Field("language", description="ISO 639-1 code, or the language's name; where it is empty, ingestion detects it")
     raw_category: Column = Field("raw_category", description="the shop's own category")
     label: LabelFrom | None = Field(LabelFrom(columns=("level1", "level2", "level3")), description="the category path a person or table assigned")
     label_source: Source = Field("label_source", description="how the label came about")

@@ -4,19 +4,20 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prodcat.catalog.crosswalked import Crosswalk, labelled_by
 from prodcat.catalog.duplicates import title_key
 from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import RawRow
+from prodcat.catalog.languages import normalise
 from prodcat.catalog.mapping import Constant, FeedMapping, LabelFrom, Source, columns_of
 from prodcat.catalog.markup import plain_text
 from prodcat.catalog.pictures import Picture, PictureConfig, load_picture
 from prodcat.contracts import Product
 from prodcat.errors import ImageError
-from prodcat.taxonomy import CategoryPath, Taxonomy, format_path
+from prodcat.taxonomy import Taxonomy, format_path
 
 _RAW_CHARACTERS = 2000
 # "1.23E+11": a spreadsheet's rounding of a long number. Only the form that spreadsheets write, for "12E5" may be an id.
@@ -25,10 +26,6 @@ _SPREADSHEET_NUMBER = re.compile(r"-?\d(?:[.,]\d+)?[eE]\+\d{2,}")
 _LARGEST_WHOLE = 2**53
 # A name that repeats the title has at least so many words, or shows by dots that it was cut off: "Rings" may be both.
 _TITLE_WORDS = 3
-
-# (platform, raw category) -> category: what the shop's own category is in the tree.
-Crosswalk = Mapping[tuple[str, str], CategoryPath]
-BY_CROSSWALK = "crosswalk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +37,7 @@ class Record:
         thumbnail: of duplicates.py; used while ingesting, not kept.
         digest: SHA-256 of title, description, brand and image bytes.
         image_detail: what was wrong with the image, for a person; not kept.
+        language_problem: what the feed calls the language, if that is none that is known.
     """
 
     product: Product
@@ -49,8 +47,10 @@ class Record:
     digest: str
     row: int
     image_detail: str | None = None
+    language_problem: str | None = None
 
     def as_row(self, source: str) -> dict[str, Any]:
+        """As PRODUCTS, but for `language_source`: languages.fill says it of a whole chunk."""
         product = self.product
         return {
             "key": product.key,
@@ -60,6 +60,7 @@ class Record:
             "description": product.description,
             "brand": product.brand,
             "language": product.language,
+            "language_problem": self.language_problem,
             "raw_category": product.raw_category,
             "path": list(product.path) if product.path else None,
             "label_source": product.label_source,
@@ -143,13 +144,14 @@ class RecordMaker:
         platform, own = self._platform(values), self._path(values, title)
         raw_category = self._raw_category(values, own)
         path, label_source = labelled_by(self._crosswalk, platform, raw_category, own, self._from(values, mapping.label_source))
+        language, language_problem = normalise(self._from(values, mapping.language))
         product = Product(
             platform=platform,
             product_id=self._product_id(row, values),
             title=title,
             description=self._prose(values, mapping.description),
             brand=self._prose(values, mapping.brand),
-            language=self._from(values, mapping.language),
+            language=language,
             raw_category=raw_category,
             path=path,
             label_source=label_source,
@@ -164,6 +166,7 @@ class RecordMaker:
             digest=digest_of(product),
             row=row,
             image_detail=image_detail if image_problem else None,
+            language_problem=language_problem,
         )
 
     def _from(self, values: dict[str, Any], source: Source) -> str | None:
@@ -294,14 +297,6 @@ class RecordMaker:
         text = self._plain(text)
         text = text.strip(label.strip) if text and label.strip else text
         return [name.strip() or None for name in text.split(label.separator)] if text else []
-
-
-def labelled_by(
-    crosswalk: Crosswalk, platform: str, raw_category: str | None, path: CategoryPath | None, label_source: str | None
-) -> tuple[CategoryPath | None, str | None]:
-    """A product's label and where it comes from: its own where it has one, else the crosswalk's for its raw category."""
-    mapped = crosswalk.get((platform, raw_category)) if path is None and raw_category is not None else None
-    return (path, label_source) if mapped is None else (mapped, BY_CROSSWALK)
 
 
 def digest_of(product: Product) -> str:

@@ -21,7 +21,7 @@ from prodcat.contracts import PRODUCTS, REJECTED, SPLITS
 from prodcat.errors import FeedError
 from prodcat.taxonomy import Taxonomy
 
-FORMAT = 1
+FORMAT = 2
 _INCOMING = ".incoming"
 _PARTS = ("products", "rejected", "splits.parquet", "taxonomy.json")
 

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# Among languages, for products that have none; no code has seven letters.
+UNKNOWN = "unknown"
+
 
 @dataclass(frozen=True, slots=True)
 class IngestSummary:
@@ -13,6 +16,9 @@ class IngestSummary:
         image_problems: products whose image was refused, by reason; they stay, with their title.
         examples: the first row of each reason of `rejected` and `image_problems`, as a message with file, row and column.
         platforms: products by platform.
+        languages: products by language; `unknown` for those without.
+        languages_detected: products whose language the feed did not name.
+        language_problems: products by what their feed calls a language and is none, the 20 most frequent.
         with_image: products with a usable image.
         labelled: products with a category path.
         groups: near-duplicate groups; a product on its own is one.
@@ -29,6 +35,9 @@ class IngestSummary:
     image_problems: dict[str, int]
     examples: dict[str, str]
     platforms: dict[str, int]
+    languages: dict[str, int]
+    languages_detected: int
+    language_problems: dict[str, int]
     with_image: int
     labelled: int
     groups: int
@@ -46,6 +55,10 @@ class IngestSummary:
             f"{self.with_image:,} with image, {self.labelled:,} labelled",
             f"{sum(self.rejected.values()):,} rows rejected{_counts(self.rejected)}",
         ]
+        lines.append(f"languages{_counts(self.languages)}; {self.languages_detected:,} of them detected")
+        if self.language_problems:
+            named = sum(self.language_problems.values())
+            lines.append(f"{named:,} products come with a language that is none{_counts(self.language_problems)}; map `language`, or write ISO 639-1")
         if self.image_problems:
             lines.append(f"{sum(self.image_problems.values()):,} images refused, their products kept{_counts(self.image_problems)}")
         lines.extend(f"  first {reason}: {text}" for reason, text in self.examples.items())

@@ -1,10 +1,12 @@
 """Encoders of the open_clip library: photos and titles in one space, two towers. Vectors have length 1, as CLIP compares them.
 
-Knows how open_clip writes its folders: open_clip_config.json (model_cfg, preprocess_cfg), open_clip_model.safetensors, tokenizer.json.
+Knows how open_clip writes its folders: open_clip_config.json (model_cfg, preprocess_cfg), open_clip_model.safetensors, tokenizer.json. A text tower
+of the transformers library (XLM-R in the multilingual CLIPs) is there only named; text_config.json beside says what it is, so that no hub is asked.
 """
 
 import copy
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,15 @@ from safetensors.torch import save_model
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import nn
 from torch.nn import functional
-from transformers import AutoTokenizer
 
 from prodcat.encoders import vocabulary
 from prodcat.encoders.encoder import EncoderConfig, Tower, needed
 from prodcat.encoders.inputs import ImageInput, Manifest, TextInput, Tokens
+from prodcat.encoders.roberta import positions
 from prodcat.encoders.towers import ImageTower, TextTower
 from prodcat.errors import EncoderError
 
-CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+CONFIG, WEIGHTS, TEXT_CONFIG = "open_clip_config.json", "open_clip_model.safetensors", "text_config.json"
 
 
 def scratch(config: EncoderConfig, part: Path, titles: Sequence[str]) -> Manifest:
@@ -57,7 +59,7 @@ def scratch(config: EncoderConfig, part: Path, titles: Sequence[str]) -> Manifes
         reads = reads.model_copy(update={"mean": theirs.mean, "std": theirs.std, "interpolation": theirs.interpolation})
         vision_cfg |= {"timm_model_name": start.pretrained_cfg["architecture"], "timm_pool": "token", "timm_proj": "linear"}
     model_cfg = {"embed_dim": config.scratch.embed_dim, "vision_cfg": vision_cfg, "text_cfg": text_cfg}
-    module = _build(model_cfg)
+    module = _build(model_cfg, part)
     if start is not None:
         try:
             module.visual.trunk.load_state_dict(start.state_dict())
@@ -96,15 +98,54 @@ def fetch(config: EncoderConfig, name: str, part: Path, *, hub: bool) -> Manifes
         model_cfg = _read(Path(name))["model_cfg"]
     _check(model_cfg, name)
     try:
-        module: Any = open_clip.create_model(place, pretrained=tag, require_pretrained=True)
+        module: Any = open_clip.create_model(place, pretrained=tag, require_pretrained=True) if hub else _of_folder(Path(name))
     except (RuntimeError, ValueError, KeyError) as error:
         if hub:
             raise
         raise EncoderError(f"{name}: not an open_clip model's folder ({error})") from error
     length = int(model_cfg["text_cfg"].get("context_length", 77))
-    pad = _write_tokenizer(name if hub else str(Path(name)), model_cfg, part, length)
+    pad = _write_tokenizer(name if hub else str(Path(name)), model_cfg, part)
+    if _is_transformers(model_cfg):
+        model_cfg = copy.deepcopy(model_cfg)
+        model_cfg["text_cfg"]["hf_model_pretrained"] = False
+        _write_text_config(module, name, part, length, pad)
     settings = TextInput(fields=config.fields, max_tokens=length, pad_id=pad)
     return _save(module, part, model_cfg, get_model_preprocess_cfg(module), settings)
+
+
+def _is_transformers(model_cfg: dict[str, Any]) -> bool:
+    return bool(model_cfg["text_cfg"].get("hf_model_name"))
+
+
+def _of_folder(folder: Path) -> Any:
+    """The model of a folder in open_clip's format. A text tower of transformers, which the format only names, is built by text_config.json."""
+    document = _read(folder)
+    if not _is_transformers(document["model_cfg"]):
+        return open_clip.create_model(f"local-dir:{folder}", require_pretrained=True)
+    if not (folder / TEXT_CONFIG).is_file():
+        name = document["model_cfg"]["text_cfg"]["hf_model_name"]
+        raise EncoderError(
+            f"{folder}: its text tower is {name} of the transformers library, and nothing here says what that is; put the config.json of {name} into "
+            f"the folder as {TEXT_CONFIG}"
+        )
+    # open_clip builds the tower by its name: in this copy the name is a file.
+    with tempfile.TemporaryDirectory() as scratch:
+        document["model_cfg"]["text_cfg"]["hf_model_name"] = str((folder / TEXT_CONFIG).absolute())
+        (Path(scratch) / CONFIG).write_text(json.dumps(document), encoding="utf-8")
+        (Path(scratch) / WEIGHTS).symlink_to((folder / WEIGHTS).absolute())
+        return open_clip.create_model(f"local-dir:{scratch}", require_pretrained=True)
+
+
+def _write_text_config(module: Any, name: str, part: Path, length: int, pad: int) -> None:
+    config = module.text.config
+    limit = positions(module.text.transformer)
+    if limit is not None and length > limit:
+        raise EncoderError(f"{name}: its text tower reads at most {limit} tokens, context_length is {length}; its configuration does not fit")
+    if config.pad_token_id != pad:
+        raise EncoderError(f"{name}: its text tower fills with {config.pad_token_id}, its tokenizer with {pad}; they are of two models")
+    # Whatever the weights were once saved in, they are read and written as they stand.
+    config.dtype = torch.float32
+    config.to_json_file(part / TEXT_CONFIG, use_diff=False)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -118,28 +159,19 @@ def _split(name: str) -> tuple[str, str]:
 
 def _check(model_cfg: dict[str, Any], name: str) -> None:
     text = model_cfg["text_cfg"]
-    unsupported = [key for key in ("hf_model_name", "tokenizer_kwargs", "tokenizer_mode") if text.get(key)]
+    unsupported = [key for key in ("tokenizer_kwargs", "tokenizer_mode") if text.get(key)]
     unsupported += ["multimodal_cfg"] if "multimodal_cfg" in model_cfg else []
     if unsupported:
         raise EncoderError(f"{name}: its configuration has {', '.join(unsupported)}, which prodcat does not carry in a folder; choose a plain CLIP")
 
 
-def _write_tokenizer(name: str, model_cfg: dict[str, Any], part: Path, length: int) -> int:
+def _write_tokenizer(name: str, model_cfg: dict[str, Any], part: Path) -> int:
     """Write tokenizer.json; return the id that fills short rows."""
     source = model_cfg["text_cfg"].get("hf_tokenizer_name")
     if not source:
         openai_tokenizer().save(str(part / "tokenizer.json"))
         return 0
-    if Path(name).is_dir():
-        source = name
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise EncoderError(f"{name}: its tokenizer {source} does not load ({error}); the folder needs tokenizer.json") from error
-    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
-        raise EncoderError(f"{name}: needs a tokenizer with a tokenizer.json and a padding token; choose other weights")
-    tokenizer.save_pretrained(part)
-    return int(tokenizer.pad_token_id)
+    return vocabulary.fetch(name if Path(name).is_dir() else source, part)
 
 
 def openai_tokenizer() -> Tokenizer:
@@ -186,11 +218,16 @@ def open_folder(folder: Path, manifest: Manifest) -> tuple[nn.Module, dict[str, 
     if manifest.text is None or manifest.image is None:
         raise EncoderError(f"{folder / 'encoder.json'}: CLIP needs 'text' and 'image'; write the folder again")
     model_cfg = _read(folder)["model_cfg"]
-    module = _build(model_cfg)
+    if _is_transformers(model_cfg):
+        needed(folder, TEXT_CONFIG)
+    module = _build(model_cfg, folder)
     open_clip.load_checkpoint(module, str(folder / WEIGHTS))
     length, pad = manifest.text.max_tokens, manifest.text.pad_id
 
     def text(ids: torch.Tensor) -> torch.Tensor:
+        if _is_transformers(model_cfg):
+            # It masks what is filled, so there is no need to fill up.
+            return torch.as_tensor(module.encode_text(ids, normalize=True))
         # open_clip adds all position embeddings, so rows are filled up; its causal mask and pooling at the end token keep the filling unseen.
         return torch.as_tensor(module.encode_text(functional.pad(ids, (0, length - ids.shape[1]), value=pad), normalize=True))
 
@@ -203,10 +240,16 @@ def open_folder(folder: Path, manifest: Manifest) -> tuple[nn.Module, dict[str, 
     }
 
 
-def _build(model_cfg: dict[str, Any]) -> Any:
-    """open_clip.create_model without weights, and with a timm tower at the configured size: create_model builds that at the tower's own."""
+def _build(model_cfg: dict[str, Any], folder: Path) -> Any:
+    """open_clip.create_model without weights, and with a timm tower at the configured size: create_model builds that at the tower's own.
+
+    Args:
+        folder: holds text_config.json, if the text tower is one of transformers.
+    """
     settings = copy.deepcopy(model_cfg)
-    custom = settings.pop("custom_text", False)
+    custom = settings.pop("custom_text", False) or _is_transformers(model_cfg)
+    if _is_transformers(model_cfg):
+        settings["text_cfg"]["hf_model_name"] = str(folder / TEXT_CONFIG)
     module = (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**settings)
     size, trunk = settings["vision_cfg"].get("image_size", 224), getattr(module.visual, "trunk", None)
     if trunk is not None and hasattr(trunk, "set_input_size"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from PIL import Image, ImageOps
 from pydantic import Field, ValidationError
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from prodcat.config import Config
 from prodcat.errors import EncoderError
@@ -70,14 +70,22 @@ class Tokens:
         # "<s>" typed into a title is text, not a special token.
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
+        # Unigram vocabularies (XLM-R's) hold their special tokens among the pieces of text, and find them in it all the same.
+        special = {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+        self._typed = frozenset(number for number, token in special.items() if number in tokenizer.encode(token, add_special_tokens=False).ids)
 
     def prepare(self, texts: Sequence[str]) -> np.ndarray:
         """n texts -> int32 [n, T] token ids, padded to the longest of these; [0, 0] for none."""
-        rows = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+        rows = [self._ids(encoding) for encoding in self._tokenizer.encode_batch_fast(list(texts))]
         ids = np.full((len(rows), max(map(len, rows), default=0)), self.settings.pad_id, dtype=np.int32)
         for row, values in zip(ids, rows, strict=True):
             row[: len(values)] = values
         return ids
+
+    def _ids(self, encoding: Encoding) -> list[int]:
+        if not self._typed:
+            return encoding.ids
+        return [number for number, own in zip(encoding.ids, encoding.special_tokens_mask, strict=True) if own or number not in self._typed]
 
 
 class ImageInput(Config):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_model
 from torch import nn
-from transformers import AutoModel, AutoTokenizer, RobertaConfig, RobertaModel
+from transformers import AutoModel, RobertaConfig, RobertaModel
 from transformers.utils import logging as transformers_logging
 
 from prodcat.encoders import vocabulary
@@ -50,19 +50,13 @@ def fetch(config: EncoderConfig, name: str, part: Path, *, hub: bool) -> Manifes
     if not hub:
         needed(Path(name), "config.json", "model.safetensors")
     module = _model(name)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise EncoderError(f"{name}: its tokenizer does not load ({error}); the folder needs tokenizer.json or vocabulary files") from error
-    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
-        raise EncoderError(f"{name}: needs a tokenizer with a tokenizer.json and a padding token; choose other weights")
-    limit = _positions(module)
+    limit = positions(module)
     if limit is not None and config.max_tokens > limit:
         raise EncoderError(f"{name}: reads at most {limit} tokens, max_tokens is {config.max_tokens}; set max_tokens to {limit} or less")
-    tokenizer.save_pretrained(part)
+    pad = vocabulary.fetch(name, part)
     module.config.save_pretrained(part)
     write(module, part)
-    text = TextInput(fields=config.fields, max_tokens=config.max_tokens, pad_id=tokenizer.pad_token_id)
+    text = TextInput(fields=config.fields, max_tokens=config.max_tokens, pad_id=pad)
     return Manifest(family="roberta", pooling=config.chosen_pooling, dim=int(module.config.hidden_size), text=text)
 
 
@@ -102,7 +96,8 @@ def _model(name: str) -> Any:
     return module
 
 
-def _positions(module: Any) -> int | None:
+def positions(module: Any) -> int | None:
+    """Tokens that a model of the transformers library reads at most; None if it does not say."""
     limit = getattr(module.config, "max_position_embeddings", None)
     if limit is None or limit <= 0:
         return None

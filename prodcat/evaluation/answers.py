@@ -26,7 +26,7 @@ TRUTH = pa.schema(
         pa.field("has_title", pa.bool_(), nullable=False, metadata={"description": "whether there is a title to read"}),
         pa.field("has_masked_title", pa.bool_(), nullable=False, metadata={"description": "whether masking leaves anything of the title"}),
         pa.field("has_image", pa.bool_(), nullable=False, metadata={"description": "whether there is an image to read"}),
-        pa.field("language", pa.string(), metadata={"description": "as the feed names it; null if it does not"}),
+        pa.field("language", pa.string(), metadata={"description": "as in PRODUCTS: named by the feed or detected; null if unknown"}),
     ]
 )
 

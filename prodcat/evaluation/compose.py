@@ -1,6 +1,7 @@
 """`evaluate`: from predictions and labels to the content of metrics.json. Knows no file, no model and no HTML."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from prodcat.evaluation.probes import FULL, MASKED_TITLE, probe_named
 from prodcat.taxonomy import HasLayout, Taxonomy
 
 CONFUSIONS = 20
+# Among languages, whose codes have two letters.
+OTHERS = "others"
 # Answers and labels of the same products over one tree -> figures that JSON can hold, as confidence.confidence_figures gives them.
 Reliability = Callable[[Answers, Labels], dict[str, Any]]
 
@@ -31,6 +34,7 @@ def evaluate(
     masked_baseline: dict[str, Any] | None = None,
     seeds: Mapping[str, Sequence[pa.Table]] | None = None,
     reliability: Reliability | None = None,
+    min_language_products: int = 1,
 ) -> dict[str, Any]:
     """All figures of one bundle on one set of products; the content of metrics.json.
 
@@ -49,11 +53,13 @@ def evaluate(
         masked_baseline: as `baseline`, for the baseline trained and scored on masked titles.
         seeds: probe name -> PREDICTIONS of the same classifier trained with other seeds, one table a seed, each as in `probes`.
         reliability: judges the confidences; None leaves `reliability` None.
+        min_language_products: languages with fewer labelled products are scored together as "others".
 
     Returns:
         products (scored), unlabelled, outside_tree (labels that are no category of the bundle's tree, scored all the same), bundle, seed,
         classes and tree_classes per level, hierarchical, levels, by_platform (metrics.score), valid_paths, cascade, by_language,
-        language_unknown, baseline, masked_baseline, probes, confusions, reliability. Only what JSON can hold; None where there is nothing to say.
+        languages_joined (those of "others", with their labelled products), language_unknown, baseline, masked_baseline, probes, confusions,
+        reliability. Only what JSON can hold; None where there is nothing to say.
 
     Raises:
         ContractError: wrong columns, no product, no labelled product, a product without prediction, a key twice, predictions of two bundles,
@@ -67,8 +73,8 @@ def evaluate(
     without = sorted(set(others) - set(shown))
     if without:
         raise ContractError(f"evaluation: other seeds have predictions for the probes {without}, the bundle has none; give it under `probes`")
-    scored = {name: _probe(name, table, labels, own, seed, others.get(name, ())) for name, table in shown.items()}
-    named = np.array([language is not None for language in labels.languages], dtype=bool)
+    languages, joined = _joined_languages(labels, min_language_products)
+    scored = {name: _probe(name, table, labels, languages, own, seed, others.get(name, ())) for name, table in shown.items()}
     metrics: dict[str, Any] = {
         "bundle": answers.bundle,
         "seed": seed,
@@ -78,8 +84,9 @@ def evaluate(
         "tree_classes": {str(level + 1): nodes.stop - nodes.start for level, nodes in enumerate(own.level_slices)},
         "valid_paths": float((answers.pred >= 0).mean()),
         "cascade": {**_cascade(answers, labels), "gate": gate},
-        "by_language": score_by(labels.languages[named], answers.pred[named], labels.target[named], labels.groups[named], labels.layout, seed),
-        "language_unknown": int((~named).sum()),
+        "by_language": _by_language(languages, answers.pred, labels, seed),
+        "languages_joined": joined,
+        "language_unknown": sum(language is None for language in languages),
         "baseline": _beside_baseline(figures["hierarchical"], baseline),
         "masked_baseline": _beside_baseline(scored.get(MASKED_TITLE, {}).get("hierarchical"), masked_baseline),
         "probes": scored,
@@ -87,6 +94,18 @@ def evaluate(
         "reliability": reliability(answers, labels) if reliability is not None else None,
     }
     return {key: _plain(value) for key, value in metrics.items()}
+
+
+def _joined_languages(labels: Labels, least: int) -> tuple[np.ndarray, dict[str, int]]:
+    """The languages [n] with small ones called "others", and those with their labelled products. Unknown stays None: it is no language."""
+    count = Counter(language for language in labels.languages[labels.target >= 0] if language is not None)
+    small = {language: count[language] for language in sorted({*labels.languages} - {None}) if count[language] < least}
+    return np.array([OTHERS if language in small else language for language in labels.languages], dtype=object), small
+
+
+def _by_language(languages: np.ndarray, pred: np.ndarray, labels: Labels, seed: int) -> dict[str, dict[str, Any]]:
+    named = np.array([language is not None for language in languages], dtype=bool)
+    return score_by(languages[named], pred[named], labels.target[named], labels.groups[named], labels.layout, seed)
 
 
 def _cascade(answers: Answers, labels: Labels) -> dict[str, Any]:
@@ -101,8 +120,10 @@ def _cascade(answers: Answers, labels: Labels) -> dict[str, Any]:
     return result
 
 
-def _probe(name: str, table: pa.Table, labels: Labels, tree: Taxonomy, seed: int, others: Sequence[pa.Table]) -> dict[str, Any]:
-    """`score_slice` over the products that have what the probe needs, with `by_platform`; `left_out` counts the others.
+def _probe(
+    name: str, table: pa.Table, labels: Labels, languages: np.ndarray, tree: Taxonomy, seed: int, others: Sequence[pa.Table]
+) -> dict[str, Any]:
+    """`score_slice` over the products that have what the probe needs, with `by_platform` and `by_language`; `left_out` counts the others.
 
     `seeds` holds the F1 of other seeds' predictions with their mean, least and greatest; None where there are none.
     """
@@ -116,6 +137,7 @@ def _probe(name: str, table: pa.Table, labels: Labels, tree: Taxonomy, seed: int
         **score_slice(pred, *judged),
         "left_out": int((~shown).sum()),
         "by_platform": score_by(chosen.platforms, pred, *judged),
+        "by_language": _by_language(languages[shown], pred, chosen, seed),
         "seeds": _seeds([read_answers(other, chosen, tree, f"probe {name}, seed {number}").pred for number, other in enumerate(others)], chosen),
     }
 

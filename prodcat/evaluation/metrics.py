@@ -115,13 +115,20 @@ def per_level(pred: np.ndarray, target: np.ndarray, tree: Taxonomy) -> dict[str,
 
 
 def score_slice(pred: np.ndarray, target: np.ndarray, groups: np.ndarray, tree: HasLayout, seed: int) -> dict[str, Any]:
-    """{products, unlabelled, hierarchical: {precision, recall, f1, f1_ci} or None if no product is labelled, levels} of one set of products.
+    """{products, unlabelled, hierarchical: {precision, recall, f1, f1_ci} or None if no product is labelled, levels, leaf} of one set of products.
 
+    leaf: {products, accuracy} over the products that are labelled with a leaf, accuracy None without one.
     `pred` is truncated here. Arguments as in `score`.
     """
     labelled = target >= 0
     products = int(labelled.sum())
-    result: dict[str, Any] = {"products": products, "unlabelled": int(len(target) - products), "hierarchical": None, "levels": {}}
+    result: dict[str, Any] = {
+        "products": products,
+        "unlabelled": int(len(target) - products),
+        "hierarchical": None,
+        "levels": {},
+        "leaf": _leaf(pred, target, tree.layout.tree),
+    }
     if products:
         true = target[labelled]
         cut = truncate(pred[labelled], true, tree)
@@ -129,6 +136,11 @@ def score_slice(pred: np.ndarray, target: np.ndarray, groups: np.ndarray, tree: 
         result["hierarchical"] = {**hierarchical(sums), "f1_ci": f1_ci(sums, groups[labelled], seed)}
         result["levels"] = per_level(cut, true, tree.layout.tree)
     return result
+
+
+def _leaf(pred: np.ndarray, target: np.ndarray, tree: Taxonomy) -> dict[str, Any]:
+    rows = (target >= 0) & tree.is_leaf[target]
+    return {"products": int(rows.sum()), "accuracy": float((pred[rows] == target[rows]).mean()) if rows.any() else None}
 
 
 def score_by(names: np.ndarray, pred: np.ndarray, target: np.ndarray, groups: np.ndarray, tree: HasLayout, seed: int) -> dict[str, dict[str, Any]]:

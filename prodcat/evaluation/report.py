@@ -25,7 +25,7 @@ THUMBNAIL = 96
 GALLERY = 24
 METRICS, PAGE = "metrics.json", "report.html"
 # What stands in metrics.json and on the page: `fit` judges a bundle again when it is another one than when it was judged. Count up with every change.
-REPORT_FORMAT = 2
+REPORT_FORMAT = 3
 
 
 def write_report(metrics: dict[str, Any], out: Path, *, errors: Sequence[ErrorExample], title: str) -> Path:

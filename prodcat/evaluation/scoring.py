@@ -24,6 +24,7 @@ class ScoringConfig(Config):
     min_leaf_products: int = Field(
         1, ge=1, description="leaves with fewer labelled products in the whole catalog are not scored, and counted in the report; 1 scores all"
     )
+    min_language_products: int = Field(30, ge=1, description="languages with fewer labelled products scored are joined as `others` in the report")
 
     @field_validator("probes")
     @classmethod

@@ -164,7 +164,8 @@ def export(task: TextStageTask, weights: Path, folder: Path, *, batches: bool = 
     assert isinstance(module, TextStageModule)
     classifier = module.classifier.eval()
     folder.mkdir(parents=True, exist_ok=True)
-    ids = torch.randint(5, 100, (2 if batches else 1, 9))
+    settings: Any = classifier.encoder.config
+    ids = torch.randint(5, int(settings.vocab_size), (2 if batches else 1, 9))
     free = {1: torch.export.Dim("tokens", min=2, max=task.text.max_tokens)} | ({0: torch.export.Dim("titles", min=1, max=1024)} if batches else {})
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         # The exporter says that both inputs share one dimension, which is meant; the quantizer advises a pass that changes nothing here.

@@ -137,7 +137,7 @@ def test_classify_accounts_for_every_row_of_a_feed(prodcat, demo_run: Path, feed
 def test_a_profile_that_is_not_there_is_said_with_those_that_are(prodcat, feed: Path, tmp_path: Path) -> None:
     result = prodcat("fit", feed, "--out", tmp_path / "run", "--config", "offlien")
     assert result.exit_code == 1
-    assert "['hub', 'offline']" in result.stderr
+    assert "['hub', 'multilingual', 'offline']" in result.stderr
 
 
 def test_an_unknown_probe_is_named_before_anything_is_started(prodcat, demo_run: Path, tmp_path: Path) -> None:

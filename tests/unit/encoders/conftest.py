@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from timm.models import save_for_hf
-from transformers import BertConfig, BertModel, RobertaConfig, RobertaForMaskedLM
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertModel, RobertaConfig, RobertaForMaskedLM, XLMRobertaConfig, XLMRobertaForMaskedLM, XLMRobertaModel
 
 from prodcat.encoders import hub, vocabulary
 from prodcat.encoders.encoder import Encoder, EncoderConfig, ImageScratch, ScratchConfig, TextScratch, obtain
@@ -25,6 +26,16 @@ TITLES = [
     "Кеды",
     "shirt",
     "a",
+]
+# Written for these tests, in scripts that part words differently, or not at all.
+WORLD = [
+    "Áo dài tay nữ màu xanh dương",
+    "여성용 긴팔 원피스 블랙",
+    "Синее платье с длинным рукавом",
+    "فستان أزرق بأكمام طويلة",
+    "レディース 長袖 ワンピース",
+    "dress 👗 red ❤️",
+    "ＦＵＬＬ width №5",
 ]
 TINY = ScratchConfig(
     text=TextScratch(layers=1, width=16, heads=2, vocabulary=320), image=ImageScratch(size=32, patch=16, layers=1, width=12, heads=3), embed_dim=8
@@ -57,6 +68,38 @@ def hf_bert(folder: Path) -> None:
     BertModel(BertConfig(vocab_size=tokenizer.get_vocab_size(), pad_token_id=1, **shape)).save_pretrained(folder)
 
 
+def unigram(folder: Path) -> int:
+    """A vocabulary as XLM-R has it (Unigram over SentencePiece's ▁, special tokens first, <mask> last); returns its entries."""
+    tokenizer = Tokenizer(models.Unigram())
+    # XLM-R's is a compiled table; what matters is that there is one, and that it does something.
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    tokenizer.decoder = decoders.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    tokenizer.train_from_iterator(
+        [*TITLES, *WORLD] * 3, trainers.UnigramTrainer(vocab_size=300, special_tokens=special, unk_token="<unk>", show_progress=False)
+    )
+    tokenizer.add_special_tokens(["<mask>"])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = {"bos_token": "<s>", "cls_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "sep_token": "</s>", "unk_token": "<unk>"}
+    settings = {"tokenizer_class": "XLMRobertaTokenizer", "model_max_length": 512, "mask_token": "<mask>", **names}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return tokenizer.get_vocab_size()
+
+
+def xlm_roberta(entries: int) -> XLMRobertaConfig:
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 22}
+    return XLMRobertaConfig(vocab_size=entries, type_vocab_size=1, pad_token_id=1, **shape)
+
+
+def hf_xlm_roberta(folder: Path) -> None:
+    """As the hub has xlm-roberta-base."""
+    settings = xlm_roberta(unigram(folder))
+    torch.manual_seed(0)
+    XLMRobertaForMaskedLM(settings).save_pretrained(folder)
+
+
 def timm_vit(folder: Path) -> None:
     torch.manual_seed(0)
     model = timm.create_model("vit_tiny_patch16_224", img_size=48, embed_dim=12, depth=1, num_heads=3, num_classes=5)
@@ -74,6 +117,21 @@ def open_clip_model(folder: Path) -> None:
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
 
 
+def open_clip_xlm_roberta(folder: Path) -> None:
+    """As the hub has open_clip's xlm-roberta-base-ViT-B-32: the text tower is named only; what it is stands in text_config.json beside."""
+    settings = xlm_roberta(unigram(folder))
+    settings.to_json_file(folder / "text_config.json", use_diff=False)
+    text = {"hf_model_name": "xlm-roberta-base", "hf_tokenizer_name": "xlm-roberta-base", "hf_pooler_type": "mean_pooler", "context_length": 20}
+    config = {"embed_dim": 8, "vision_cfg": {"image_size": 32, "patch_size": 16, "layers": 1, "width": 12, "head_width": 4}, "text_cfg": text}
+    torch.manual_seed(0)
+    local = {**text, "hf_model_name": str(folder / "text_config.json"), "hf_model_pretrained": False}
+    model = open_clip.CustomTextCLIP(**{**config, "text_cfg": local})
+    assert isinstance(model.text.transformer, XLMRobertaModel)
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    preprocess = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4], "resize_mode": "shortest", "interpolation": "bicubic"}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
+
+
 def plain_vit(folder: Path) -> None:
     """A ViT shaped as timm names it: what CLIP's image tower can start from."""
     torch.manual_seed(0)
@@ -83,8 +141,10 @@ def plain_vit(folder: Path) -> None:
 HUB_FORMATS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "hf_roberta": ("roberta", hf_roberta),
     "hf_bert": ("roberta", hf_bert),
+    "hf_xlm_roberta": ("roberta", hf_xlm_roberta),
     "timm": ("vit", timm_vit),
     "open_clip": ("clip", open_clip_model),
+    "open_clip_xlm_roberta": ("clip", open_clip_xlm_roberta),
 }
 CASES = ("scratch_roberta", "scratch_vit", "scratch_clip", *HUB_FORMATS)
 

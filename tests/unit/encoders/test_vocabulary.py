@@ -1,5 +1,6 @@
 """The learned vocabulary: whole, small where titles are few, the same every time, and read alike by both libraries."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,24 @@ def test_frequent_words_become_entries_whatever_their_case_and_place() -> None:
     tokenizer = vocabulary.learn(["Blue SHIRT", "shirt blue", "ＳＨＩＲＴ"] * 5, 400)
     assert len({tuple(tokenizer.encode(text, add_special_tokens=False).ids) for text in ("shirt", "SHIRT", "ｓｈｉｒｔ")}) == 1
     assert len(tokenizer.encode("shirt", add_special_tokens=False).ids) == 1
+
+
+def test_turkish_capitals_are_the_same_words() -> None:
+    tokenizer = vocabulary.learn(["kiremit ışık elbise"] * 5, 400)
+    for capital, small in (("KİREMİT", "kiremit"), ("IŞIK", "ışık"), ("İ", "i"), ("I", "ı")):
+        assert tokenizer.encode(capital).ids == tokenizer.encode(small).ids
+    assert len(tokenizer.encode("KİREMİT", add_special_tokens=False).ids) == 1
+
+
+@pytest.mark.parametrize(
+    "title", ["여성용 긴팔 원피스", "Áo dài tay nữ", "Синее платье", "فستان أزرق طويل", "ワンピース 長袖", "kırmızı elbise", "dress 👗❤️"]
+)
+def test_every_script_is_written_whole_composed_or_not(title: str) -> None:
+    tokenizer = vocabulary.learn([title] * 4, 600)
+    ids = tokenizer.encode(title, add_special_tokens=False).ids
+    assert len(ids) == len(title.split())
+    assert vocabulary.UNKNOWN_ID not in tokenizer.encode("strange " + title[::-1]).ids
+    assert tokenizer.encode(unicodedata.normalize("NFD", title), add_special_tokens=False).ids == ids
 
 
 def test_learning_twice_gives_the_same() -> None:

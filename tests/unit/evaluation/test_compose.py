@@ -62,6 +62,32 @@ def test_languages_are_those_the_feed_names(metrics):
     assert metrics["language_unknown"] == 2
 
 
+def test_small_languages_are_joined_and_their_products_counted(tree, predictions, truth):
+    labels = {"a/1": SHIRT, "a/2": DRESS, "b/1": CASUAL, "b/2": "Apparel > Topwear", "b/3": None}
+    language = {"a/1": "en", "a/2": "en", "b/1": "tr", "b/2": "ko", "b/3": "tr"}
+    figures = run(predictions(tree, ANSWERS), truth(labels, language=language), tree, min_language_products=2)
+    assert {name: part["products"] for name, part in figures["by_language"].items()} == {"en": 2, "others": 2}
+    assert figures["languages_joined"] == {"ko": 1, "tr": 1}
+    assert figures["language_unknown"] == 0
+    assert figures["by_language"]["others"]["hierarchical"]["f1"] == pytest.approx(8 / 10)
+    assert figures["by_language"]["en"]["leaf"] == {"products": 2, "accuracy": 1.0}
+    # Unknown is no language: it is joined with none.
+    assert run(predictions(tree, ANSWERS), truth(labels), tree, min_language_products=9)["by_language"] == {}
+
+
+def test_every_input_is_scored_by_language(tree, predictions, truth):
+    answers, labels = predictions(tree, ANSWERS), truth(LABELS, language={"a/1": "en", "b/1": "tr"}, no_image=["b/1"])
+    figures = run(answers, labels, tree, probes={"title": predictions(tree, {**ANSWERS, "a/1": TOP})})
+    by_input = {name: {code: part["products"] for code, part in probe["by_language"].items()} for name, probe in figures["probes"].items()}
+    assert by_input == {"title+image": {"en": 1}, "title": {"en": 1, "tr": 1}}
+    assert figures["probes"]["title"]["by_language"]["en"]["hierarchical"]["f1"] == pytest.approx(2 / 3)
+    assert figures["probes"]["title"]["by_language"]["en"]["leaf"]["accuracy"] == 0.0
+
+
+def test_leaf_accuracy_is_over_products_labelled_with_a_leaf(metrics):
+    assert metrics["leaf"] == {"products": 3, "accuracy": pytest.approx(2 / 3)}
+
+
 def test_confusions_are_counted(metrics):
     assert metrics["confusions"] == [{"parent": "Footwear > Shoes", "truth": "Casual", "predicted": "Sports", "level": 3, "products": 1, "of": 1}]
 
@@ -131,8 +157,8 @@ def test_probes_leave_out_what_lacks_their_input(tree, predictions, truth):
 def test_a_probe_that_no_product_has_input_for(tree, predictions, truth):
     table = truth(LABELS, no_image=list(LABELS))
     figures = run(predictions(tree, ANSWERS), table, tree, probes={"image": predictions(tree, {})})["probes"]
-    nothing = {"products": 0, "unlabelled": 0, "hierarchical": None, "levels": {}, "left_out": 5, "by_platform": {}, "seeds": None}
-    assert figures["image"] == nothing
+    nothing = {"products": 0, "unlabelled": 0, "hierarchical": None, "levels": {}, "leaf": {"products": 0, "accuracy": None}, "left_out": 5}
+    assert figures["image"] == {**nothing, "by_platform": {}, "by_language": {}, "seeds": None}
 
 
 def test_a_masked_probe_leaves_out_titles_that_were_all_category_and_the_one_with_images_does_not(tree, predictions, truth):

@@ -145,6 +145,7 @@ def test_a_platform_without_labels_is_named_with_no_figures(tree):
         "unlabelled": 1,
         "hierarchical": None,
         "levels": {},
+        "leaf": {"products": 0, "accuracy": None},
     }
 
 

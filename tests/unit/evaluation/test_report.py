@@ -123,7 +123,8 @@ RELIABILITY = {
 def _hostile_metrics(text: str) -> dict:
     """Metrics in which every word that comes from a shop is `text`."""
     part = {"products": 1, "unlabelled": 0, "hierarchical": PART, "levels": {"1": {"products": 1, "classes": 1, "accuracy": 0.5, "macro_f1": 0.5}}}
-    rest = {"by_platform": {text: part}, "seeds": None}
+    part["leaf"] = {"products": 1, "accuracy": 0.5}
+    rest = {"by_platform": {text: part}, "by_language": {text: part}, "seeds": None}
     return {
         **part,
         "bundle": text,
@@ -140,6 +141,7 @@ def _hostile_metrics(text: str) -> dict:
         },
         "by_platform": {text: part},
         "by_language": {text: part},
+        "languages_joined": {text: 1},
         "language_unknown": 0,
         "baseline": {"absent": text},
         "masked_baseline": {"absent": text},
@@ -190,6 +192,17 @@ def gallery(metrics):
     """A page with 40 errors: one with an image, one with a damaged one, the others without."""
     images = [picture(), b"this is text", *[None] * 38]
     return render(metrics, errors=[example(key=f"a/{i:03}", image=image) for i, image in enumerate(images)], title="t")
+
+
+def test_languages_stand_in_the_page_with_those_that_were_joined(metrics, page):
+    assert "By language" in page
+    assert "Each input by language" in page
+    assert "Leaf acc." in page
+    assert "Others:" not in page
+    joined = {**metrics, "languages_joined": {"ko": 4, "vi": 1234}, "by_language": {"others": metrics["by_language"]["en"]}}
+    text = " ".join(Page(render(joined, errors=[], title="t")).text.split())
+    assert re.search(r"Others: +ko +4 *, +vi +1,234 *\.", text)
+    assert "3 products are of unknown language" in text
 
 
 def test_opens_offline(gallery):
