@@ -252,7 +252,7 @@ def main() -> None:
     catalog_place, profile = open_run(a.run, FitConfig)
     bundle = Bundle.open(a.run / "bundle")
     catalog = Catalog.open(catalog_place)
-    test = labelled(catalog, bundle.tree, bundle.settings.text_fields, Overlay())["test"]
+    test = labelled(catalog, bundle.tree, bundle.settings.text, Overlay())["test"]
     by_key = {product.key: product for product in catalog_products(catalog, set(test.keys))}
     titles = list(dict.fromkeys(text for text in test.texts if text))
     task = text_task(a.run / "encoders" / "stage_one" / "ready", bundle.tree, profile.stage_one, Objective(stops=bundle.layout.stops))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from prodcat.decoding import DecoderName
-from prodcat.encoders.inputs import TextFields
+from prodcat.encoders.inputs import TextReading
 from prodcat.errors import TrainingError
 from prodcat.evaluation.reliability import expected_calibration_error
 from prodcat.prediction.backoff import BackoffConfig, choose_backoff
@@ -65,7 +65,7 @@ def calibrate(
     layout: HeadLayout,
     *,
     platforms: Sequence[str],
-    text_fields: tuple[TextFields, ...],
+    text: TextReading,
     decoder: DecoderName = "greedy",
     calibration: CalibrationConfig | None = None,
     gate: GateConfig | None = None,
@@ -109,7 +109,7 @@ def calibrate(
     if chosen.outcome is not None:
         on_progress(_said_of_gate(chosen))
     settings = CascadeSettings(
-        text_fields=text_fields,
+        text=text,
         decoder=decoder,
         stops=tuple(tree.categories[node].id for node in layout.stops),
         calibration_one=fitted[0],

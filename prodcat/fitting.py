@@ -118,7 +118,7 @@ def prepare(
     overlay = read_overlay(labels, catalog, tree, change_test=change_test_labels) if labels else Overlay()
     if overlay.labels:
         on_progress(f"reviewed labels: {overlay.counts()}")
-    parts = labelled(catalog, tree, config.stage_one_encoder.fields, overlay)
+    parts = labelled(catalog, tree, config.stage_one_encoder.reading, overlay)
     digest = parts["train"].digest
     for split in ("train", "validation"):
         if len(parts[split]) == 0:
@@ -129,7 +129,7 @@ def prepare(
     masked = None
     if config.masked_titles:
         learned = {split: parts[split] for split in ("train", "validation")}
-        masked = write_masked(catalog, learned, CategoryMask(tree), config.stage_one_encoder.fields, out / MASKED)
+        masked = write_masked(catalog, learned, CategoryMask(tree), config.stage_one_encoder.reading, out / MASKED)
         on_progress(f"masked titles: {len(masked['train']):,} training products are shown to stage two once more, without category words")
         if not any(len(part) for part in masked.values()):
             masked = None
@@ -266,7 +266,7 @@ def _fit_stage_one(
         loop = config.stage_one.loop.model_copy(update={"seed": config.seed})
         fit_on_ray(task, tables, loop=loop, scaling=config.scaling, out=folder, on_progress=on_progress)
 
-    inputs = [*inputs, config.hierarchy, config.stage_one, config.stage_one_encoder.fields, config.scaling, config.seed]
+    inputs = [*inputs, config.hierarchy, config.stage_one, config.stage_one_encoder.reading, config.scaling, config.seed]
     key = steps.run("stage one", inputs, folder, make)
     exported = folder / "exported"
     return steps.run("stage one exported", [key, EXPORT_FORMAT], exported, lambda: export(task, folder / "model.safetensors", exported))
@@ -324,7 +324,7 @@ def _cascade(
         layout.end_targets(validation.targets),
         layout,
         platforms=validation.platforms,
-        text_fields=config.stage_one_encoder.fields,
+        text=config.stage_one_encoder.reading,
         decoder=config.hierarchy.decoder,
         calibration=config.calibration,
         gate=config.gate,

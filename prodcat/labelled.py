@@ -8,7 +8,7 @@ import numpy as np
 
 from prodcat.catalog.store import Catalog
 from prodcat.encoders.features import FeatureSet, read
-from prodcat.encoders.inputs import TextFields, product_text
+from prodcat.encoders.inputs import TextReading
 from prodcat.overlay import Overlay
 from prodcat.prediction.preparing import STAGE_ONE_VECTOR
 from prodcat.prediction.text_stage import TextStage
@@ -43,15 +43,15 @@ class Labelled:
         return [key.partition("/")[0] for key in self.keys]
 
 
-def labelled(catalog: Catalog, tree: Taxonomy, fields: Sequence[TextFields], overlay: Overlay) -> dict[str, Labelled]:
+def labelled(catalog: Catalog, tree: Taxonomy, reading: TextReading, overlay: Overlay) -> dict[str, Labelled]:
     """Labelled products by split, in the catalog's order, with reviewed labels laid over the catalog's."""
-    products = catalog.products(["key", "title", "description", "brand", "path"])
+    products = catalog.products(["key", "title", "description", "brand", "language", "path"])
     splits = catalog.splits()
     split_of = dict(zip(splits["key"].to_pylist(), splits["split"].to_pylist(), strict=True))
     rows: dict[str, list[tuple[str, str | None, Sequence[str]]]] = {"train": [], "validation": [], "test": []}
     for row in overlay.over(products).to_pylist():
         if row["path"]:
-            text = product_text(row["title"], row["description"], row["brand"], fields)
+            text = reading.of(row["title"], row["description"], row["brand"], row["language"])
             rows[split_of[row["key"]]].append((row["key"], text, row["path"]))
     return {
         split: Labelled(

@@ -3,7 +3,7 @@
 A title of a shop's own usually names its category; those of other shops, and many users' queries, do not. Knows no Ray.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,17 @@ import pyarrow.parquet as pq
 from prodcat.catalog.records import digest_of
 from prodcat.catalog.store import Catalog
 from prodcat.contracts import PRODUCTS, Product, rows_to_table
-from prodcat.encoders.inputs import TextFields, product_text
+from prodcat.encoders.inputs import TextReading
 from prodcat.labelled import Labelled
 from prodcat.masking import CategoryMask
 
 
-def write_masked(
-    catalog: Catalog, parts: Mapping[str, Labelled], mask: CategoryMask, fields: Sequence[TextFields], file: Path
-) -> dict[str, Labelled]:
+def write_masked(catalog: Catalog, parts: Mapping[str, Labelled], mask: CategoryMask, reading: TextReading, file: Path) -> dict[str, Labelled]:
     """Products of `parts` whose title, description or brand names a category, and keeps a word without it.
 
     Args:
         parts: by split; no product is in two.
-        fields: what stage one reads.
+        reading: what stage one reads.
         file: gets all of them as PRODUCTS without images, under their own keys, for their texts to be embedded.
 
     Returns:
@@ -36,12 +34,12 @@ def write_masked(
     rows: list[dict[str, Any]] = []
     for row in catalog.products([name for name in PRODUCTS.names if name != "image"]).to_pylist():
         shown = mask.fields(row["title"], row["description"], row["brand"])
-        text = product_text(**shown, fields=fields)
+        text = reading.of(**shown, language=row["language"])
         if row["key"] in place_of and text and any(left != row[name] for name, left in shown.items()):
             split, place = place_of[row["key"]]
             places[split].append(place)
             texts[split].append(text)
-            digest = digest_of(Product(row["platform"], row["product_id"], **shown))
+            digest = digest_of(Product(row["platform"], row["product_id"], **shown, language=row["language"]))
             rows.append({**row, **shown, "title_key": None, "image_hash": None, "digest": digest})
     file.parent.mkdir(parents=True, exist_ok=True)
     part_file = file.with_suffix(".part")

@@ -302,7 +302,7 @@ class RecordMaker:
 def digest_of(product: Product) -> str:
     """SHA-256 of what encoders may read. Each field is preceded by its length, so that text cannot wander between fields; null differs from empty."""
     sha = hashlib.sha256()
-    for value in (product.title, product.description, product.brand, product.image):
+    for value in (product.title, product.description, product.brand, product.language, product.image):
         data = value.encode() if isinstance(value, str) else value
         sha.update(b"-" if data is None else b"%d:" % len(data))
         sha.update(data or b"")

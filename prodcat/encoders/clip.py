@@ -68,7 +68,7 @@ def scratch(config: EncoderConfig, part: Path, titles: Sequence[str]) -> Manifes
             raise EncoderError(
                 f"vision_from {config.scratch.vision_from}: not shaped as timm's {name}, which open_clip builds by name alone"
             ) from error
-    settings = TextInput(fields=config.fields, max_tokens=config.max_tokens, pad_id=vocabulary.PAD_ID)
+    settings = TextInput(**config.reading.model_dump(), max_tokens=config.max_tokens, pad_id=vocabulary.PAD_ID)
     return _save(module, part, model_cfg, reads.to_open_clip(), settings)
 
 
@@ -109,7 +109,7 @@ def fetch(config: EncoderConfig, name: str, part: Path, *, hub: bool) -> Manifes
         model_cfg = copy.deepcopy(model_cfg)
         model_cfg["text_cfg"]["hf_model_pretrained"] = False
         _write_text_config(module, name, part, length, pad)
-    settings = TextInput(fields=config.fields, max_tokens=length, pad_id=pad)
+    settings = TextInput(**config.reading.model_dump(), max_tokens=length, pad_id=pad)
     return _save(module, part, model_cfg, get_model_preprocess_cfg(module), settings)
 
 

@@ -23,12 +23,12 @@ from prodcat.config import Config
 from prodcat.encoders import features
 from prodcat.encoders.encoder import TowerFacts, describe, load
 from prodcat.encoders.features import FeatureSet
-from prodcat.encoders.inputs import ImageInput, Manifest, Tokens, product_text
+from prodcat.encoders.inputs import ImageInput, Manifest, Tokens
 from prodcat.errors import EncoderError, ImageError
 from prodcat.images import ImageLimits, decode
 
 Progress = Callable[[str, int, int], None]
-_TEXTS = ("title", "description", "brand")
+_TEXTS = ("title", "description", "brand", "language")
 # So many batches are prepared at once: texts of like length can then share a batch, and padding costs little.
 _BATCHES_AT_ONCE = 4
 _BLOCK_BYTES = 16 * 2**20
@@ -207,8 +207,7 @@ def _prepare(rows: pa.Table, *, jobs: Sequence[_Job], limits: ImageLimits, size:
         if isinstance(side, ImageInput):
             new = new.filter(pc.is_valid(new["image"]))
         else:
-            fields = side.settings.fields
-            texts = [product_text(row["title"], row["description"], row["brand"], fields) for row in new.select(list(_TEXTS)).to_pylist()]
+            texts = [side.settings.of(**row) for row in new.select(list(_TEXTS)).to_pylist()]
             new = (
                 new.select(["key", "digest"])
                 .append_column("text", pa.array(texts, type=pa.string()))

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from prodcat.config import C, Config
-from prodcat.encoders.inputs import MANIFEST, Manifest, Precision, TextFields
+from prodcat.encoders.inputs import MANIFEST, Manifest, Precision, TextFields, TextReading
 from prodcat.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -137,6 +137,12 @@ class EncoderConfig(Config):
         "given up for its own labels, a catalog's categories may need",
     )
     fields: tuple[TextFields, ...] = Field(("title",), min_length=1, description="fields of a product that the text tower reads")
+    glossary: Literal["off", "added", "instead"] = Field(
+        "off",
+        description="texts in languages other than own_languages: added: the glossary's English nouns behind them; instead: in their place, for an "
+        "encoder that reads English alone",
+    )
+    own_languages: tuple[str, ...] = Field(("en",), description="ISO 639-1 codes of languages that the text tower reads as they stand")
     max_tokens: int = Field(64, ge=4, le=4096, description="longest text in tokens; CLIP from a hub or folder keeps its own")
     scratch: ScratchConfig = ScratchConfig()
     precision: Precision = Field(
@@ -149,6 +155,11 @@ class EncoderConfig(Config):
         if self.pooling not in (None, *_POOLINGS[self.family]):
             raise ValueError(f"family {self.family!r} has no pooling {self.pooling!r}; it has {[p for p in _POOLINGS[self.family] if p]}")
         return self
+
+    @property
+    def reading(self) -> TextReading:
+        """What the text tower reads of a product."""
+        return TextReading(fields=self.fields, glossary=self.glossary, own_languages=self.own_languages)
 
     @property
     def chosen_pooling(self) -> Any:

@@ -47,10 +47,41 @@ def product_text(title: str | None, description: str | None, brand: str | None, 
     return ". ".join(found) if found else None
 
 
-class TextInput(Config):
-    """How titles become token ids for one set of weights."""
+class TextReading(Config):
+    """Which text of a product is read, and how words of languages that a model does not know are put."""
 
     fields: tuple[TextFields, ...] = Field(("title",), min_length=1, description="fields of a product that are read, in this order")
+    glossary: Literal["off", "added", "instead"] = Field(
+        "off",
+        description="what the glossary finds in a field that is not in one of own_languages: added: its English nouns behind the text; instead: in "
+        "its place, for a model that reads English alone. Where it finds nothing the text stays",
+    )
+    own_languages: tuple[str, ...] = Field(("en",), description="ISO 639-1 codes of languages that are read as they stand")
+
+    def of(self, title: str | None, description: str | None, brand: str | None, language: str | None) -> str | None:
+        """The text of a product, as `product_text`, with the glossary's nouns.
+
+        Args:
+            language: of the product; None if it is not known.
+        """
+        if self.glossary == "off" or language in self.own_languages:
+            return product_text(title, description, brand, self.fields)
+        return product_text(self._glossed(title, language), self._glossed(description, language), brand, self.fields)
+
+    def _glossed(self, text: str | None, language: str | None) -> str | None:
+        # Here and not above: most readings have none, and its rows take a moment to load.
+        from prodcat.glossary import Glossary
+
+        if not text:
+            return text
+        if self.glossary == "added":
+            return Glossary.shipped().add(text, language)
+        return ", ".join(Glossary.shipped().english(text, language)) or text
+
+
+class TextInput(TextReading):
+    """How titles become token ids for one set of weights."""
+
     max_tokens: int = Field(64, ge=4, description="longest sequence, special tokens included; the rest is cut off")
     pad_id: int = Field(1, ge=0, description="id that fills short rows; the model ignores it")
 

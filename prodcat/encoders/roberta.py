@@ -41,7 +41,7 @@ def scratch(config: EncoderConfig, part: Path, titles: Sequence[str]) -> Manifes
     module = RobertaModel(settings, add_pooling_layer=False)
     settings.save_pretrained(part)
     write(module, part)
-    text = TextInput(fields=config.fields, max_tokens=config.max_tokens, pad_id=vocabulary.PAD_ID)
+    text = TextInput(**config.reading.model_dump(), max_tokens=config.max_tokens, pad_id=vocabulary.PAD_ID)
     return Manifest(family="roberta", pooling=config.chosen_pooling, dim=shape.width, text=text)
 
 
@@ -56,7 +56,7 @@ def fetch(config: EncoderConfig, name: str, part: Path, *, hub: bool) -> Manifes
     pad = vocabulary.fetch(name, part)
     module.config.save_pretrained(part)
     write(module, part)
-    text = TextInput(fields=config.fields, max_tokens=config.max_tokens, pad_id=pad)
+    text = TextInput(**config.reading.model_dump(), max_tokens=config.max_tokens, pad_id=pad)
     return Manifest(family="roberta", pooling=config.chosen_pooling, dim=int(module.config.hidden_size), text=text)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from prodcat.config import Config
 from prodcat.contracts import Product
 from prodcat.decoding import DecoderName, best_ends
-from prodcat.encoders.inputs import TextFields, product_text
+from prodcat.encoders.inputs import TextReading
 from prodcat.prediction.backoff import Backoff
 from prodcat.prediction.calibration import Calibration, Reading
 from prodcat.prediction.conformal import Conformal
@@ -34,13 +34,14 @@ class CascadeSettings(Config):
     """How logits become answers, and what was fitted to that on validation products; travels in the bundle.
 
     Args:
+        text: what stage one reads of a product.
         decoder: of both stages.
         stops: ids of the inner categories at which an answer may end: the last columns of both stages' logits, in the tree's order.
         backoff: applied to the answer of whichever stage answered; None: answers go down to the leaf.
         conformal: None: answers carry no set.
     """
 
-    text_fields: tuple[TextFields, ...]
+    text: TextReading
     decoder: DecoderName = "greedy"
     stops: tuple[str, ...] = ()
     calibration_one: Calibration
@@ -182,7 +183,7 @@ class Cascade:
         return self.finish(first, self.stage_two.read(first.for_stage_two, first.vectors) if first.unsure else None)
 
     def first(self, products: Sequence[Product]) -> FirstPass:
-        texts = [product_text(p.title, p.description, p.brand, self.settings.text_fields) for p in products]
+        texts = [self.settings.text.of(p.title, p.description, p.brand, p.language) for p in products]
         readable = [row for row, text in enumerate(texts) if text is not None]
         results: list[Answer | Unsure] = [Unsure(None, None)] * len(products)
         if readable:

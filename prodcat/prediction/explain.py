@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from prodcat.contracts import Product
-from prodcat.encoders.inputs import product_text
 from prodcat.prediction.cascade import Answer, Cascade, StageTwoOutput, Unreadable
 from prodcat.taxonomy import CategoryPath, format_path
 
@@ -205,7 +204,7 @@ def nearest(query: Mapping[str, np.ndarray], reference: Reference, count: int) -
 def _read(cascade: Cascade, stage_two: FusingStage, products: Sequence[Product], stage: int) -> list[np.ndarray | None]:
     """log p(path) [N] of each product through one stage; None where that stage has nothing to read."""
     if stage == 1:
-        texts = [product_text(p.title, p.description, p.brand, cascade.settings.text_fields) for p in products]
+        texts = [cascade.settings.text.of(p.title, p.description, p.brand, p.language) for p in products]
         readable = np.array([text is not None for text in texts])
         logits, _ = cascade.stage_one.read([text for text in texts if text is not None])
     else:

@@ -16,7 +16,7 @@ import numpy as np
 
 from prodcat.config import Config, read_yaml
 from prodcat.contracts import Product
-from prodcat.encoders.inputs import ImageInput, Manifest, Tokens, product_text
+from prodcat.encoders.inputs import ImageInput, Manifest, TextReading, Tokens
 from prodcat.errors import BundleError, ImageError
 from prodcat.images import ImageLimits, decode
 from prodcat.prediction.text_stage import TextStage, text_stage_fingerprint
@@ -132,7 +132,7 @@ class Preparation:
                 found = self._vectors(products, vectors)
             elif name in self._texts:
                 tokens = self._texts[name]
-                rows, texts = _some(_texts_of(products, tokens.settings.fields))
+                rows, texts = _some(_texts_of(products, tokens.settings))
                 found = rows, tokens.prepare(texts)
             else:
                 image = self._images[name]
@@ -171,7 +171,7 @@ class Preparation:
 
     def _vectors(self, products: Sequence[Product], vectors: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         if vectors is None:
-            rows, texts = _some(_texts_of(products, self.stage_one.settings.text.fields))
+            rows, texts = _some(_texts_of(products, self.stage_one.settings.text))
             return rows, self.stage_one.read(texts)[1]
         rows = np.flatnonzero(~np.isnan(vectors[:, 0]))
         return rows, vectors[rows]
@@ -186,8 +186,8 @@ class Preparation:
             return None
 
 
-def _texts_of(products: Sequence[Product], fields: Sequence[str]) -> list[str | None]:
-    return [product_text(p.title, p.description, p.brand, fields) for p in products]
+def _texts_of(products: Sequence[Product], reading: TextReading) -> list[str | None]:
+    return [reading.of(p.title, p.description, p.brand, p.language) for p in products]
 
 
 def _some(items: Sequence[T | None]) -> tuple[np.ndarray, list[T]]:

@@ -39,6 +39,7 @@ def to_product(request: ClassifyRequest, image: bytes | None = None) -> Product 
         title=request.title,
         description=request.description,
         brand=request.brand,
+        language=request.language,
         image=image,
     )
 
@@ -80,7 +81,7 @@ def model_info(bundle: Bundle, limits: dict[str, float]) -> ModelInfo:
         decoder=settings.decoder,
         precision=settings.backoff.precision if settings.backoff else None,
         coverage=settings.conformal.coverage if settings.conformal else None,
-        text_fields=list(settings.text_fields),
+        text_fields=list(settings.text.fields),
         encoders=bundle.manifest.encoders,
         limits=limits,
     )

@@ -103,7 +103,7 @@ class RecentAnswers:
 def content_key(product: Product) -> bytes:
     """Equal for products that every model must answer alike: all that a model or the gate may read of them."""
     digest = hashlib.blake2b(digest_size=16)
-    for value in (product.title, product.description, product.brand, product.platform, product.image_problem, product.image):
+    for value in (product.title, product.description, product.brand, product.language, product.platform, product.image_problem, product.image):
         part = b"" if value is None else value if isinstance(value, bytes) else value.encode("utf-8", "surrogatepass")
         # With its length, or two fields could be cut elsewhere and be the same.
         digest.update(b"-" if value is None else b"%d:" % len(part))

@@ -89,6 +89,11 @@ class ClassifyRequest(BaseModel):
         None, description="shop the product comes from; not read by the models, but a shop in gate_by_platform of /v1/model has a gate of its own"
     )
     product_id: Annotated[_Name | None, AfterValidator(_present)] = Field(None, description="the shop's own id; not read by the models")
+    language: str | None = Field(
+        None,
+        pattern=r"^[a-z]{2}$",
+        description="ISO 639-1 code of title and description; a bundle that reads by a glossary finds more words with it",
+    )
     image: str | None = Field(None, description="the image file (JPEG, PNG, WebP, GIF, BMP, TIFF) in base64, with or without a data: URL prefix")
     image_url: Annotated[_Url | None, AfterValidator(_present)] = Field(
         None, description="instead of `image`: where the image file is, on a host that the server's images_by_url.allow names; off by default"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from prodcat.config import Config
-from prodcat.encoders.inputs import product_text
+from prodcat.encoders.inputs import TextReading, product_text
 from prodcat.prediction.backoff import Backoff
 from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle
 from prodcat.prediction.calibration import Calibration
@@ -126,7 +126,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def _settings(threshold: float) -> CascadeSettings:
     plain = Calibration(temperatures=(1.0,) * TREE.depth)
     return CascadeSettings(
-        text_fields=("title",),
+        text=TextReading(),
         stops=tuple(TREE.categories[node].id for node in STOPS),
         calibration_one=plain,
         calibration_two=plain,

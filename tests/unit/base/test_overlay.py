@@ -7,6 +7,7 @@ import pytest
 
 from prodcat.catalog.store import Catalog
 from prodcat.contracts import PRODUCTS, SPLITS
+from prodcat.encoders.inputs import TextReading
 from prodcat.errors import OverlayError
 from prodcat.labelled import labelled
 from prodcat.overlay import Overlay, read_overlay
@@ -50,12 +51,12 @@ def test_accept_changes_drop_removes_and_keep_keeps(tmp_path):
 
 def test_training_reads_the_reviewed_labels(tmp_path):
     found = overlay(tmp_path, "key,path,decision\nshop/1,Apparel > Socks,accept\nshop/2,,drop\nshop/4,Shoes,accept\n")
-    parts = labelled(Shelf(), TREE, ("title",), found)
+    parts = labelled(Shelf(), TREE, TextReading(), found)
     assert {split: part.keys for split, part in parts.items()} == {"train": ["shop/1", "shop/4"], "validation": [], "test": ["shop/3"]}
     assert parts["train"].nodes.tolist() == [TREE.index(SOCKS), TREE.index(("Shoes",))]
     # What was trained before on other labels is made anew.
     assert parts["train"].digest == found.digest(Shelf().digest) != Shelf().digest
-    assert labelled(Shelf(), TREE, ("title",), Overlay())["train"].digest == Shelf().digest
+    assert labelled(Shelf(), TREE, TextReading(), Overlay())["train"].digest == Shelf().digest
 
 
 def test_columns_for_the_reader_are_left_alone_and_a_label_may_be_given_to_a_product_without(tmp_path):

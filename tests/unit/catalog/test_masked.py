@@ -10,6 +10,7 @@ from prodcat.catalog.chunks import IngestConfig
 from prodcat.catalog.ingest import ingest
 from prodcat.catalog.store import Catalog
 from prodcat.contracts import PRODUCTS
+from prodcat.encoders.inputs import TextReading
 from prodcat.labelled import Labelled, labelled
 from prodcat.masked import write_masked
 from prodcat.masking import CategoryMask
@@ -27,7 +28,7 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 def everything(given: Catalog) -> Labelled:
-    parts = list(labelled(given, given.taxonomy, ("title",), Overlay()).values())
+    parts = list(labelled(given, given.taxonomy, TextReading(), Overlay()).values())
     keys, texts = [key for part in parts for key in part.keys], [text for part in parts for text in part.texts]
     return Labelled(keys, texts, np.concatenate([part.targets for part in parts]))
 
@@ -36,7 +37,7 @@ def test_a_product_that_names_its_category_is_written_without_it(tmp_path: Path)
     given = catalog(tmp_path)
     part = everything(given)
     file = tmp_path / "masked" / "products.parquet"
-    masked = write_masked(given, {"train": part}, CategoryMask(given.taxonomy), ("title",), file)["train"]
+    masked = write_masked(given, {"train": part}, CategoryMask(given.taxonomy), TextReading(), file)["train"]
     assert dict(zip(part.keys, part.platforms, strict=True)) == dict(zip(*given.products(["key", "platform"]).to_pydict().values(), strict=True))
     keys = {key.partition("/")[2]: key for key in part.keys}
     # One title names nothing, of one nothing is left; where the description alone names it, the text is read without it by those who read it.
@@ -56,6 +57,6 @@ def test_only_products_of_the_part_are_written(tmp_path: Path) -> None:
     whole = everything(given)
     rows = [row for row, key in enumerate(whole.keys) if key.endswith("/named")]
     parts = {"train": Labelled([], [], whole.targets[:0]), "validation": Labelled([whole.keys[row] for row in rows], ["-"], whole.targets[rows])}
-    masked = write_masked(given, parts, CategoryMask(given.taxonomy), ("title",), tmp_path / "some.parquet")
+    masked = write_masked(given, parts, CategoryMask(given.taxonomy), TextReading(), tmp_path / "some.parquet")
     assert {split: part.texts for split, part in masked.items()} == {"train": [], "validation": ["Acme blue"]}
     assert pq.read_table(tmp_path / "some.parquet")["key"].to_pylist() == masked["validation"].keys

@@ -9,7 +9,7 @@ from timm.data import create_transform
 from tokenizers import Tokenizer
 
 from prodcat.encoders import vocabulary
-from prodcat.encoders.inputs import ImageInput, Manifest, TextInput, Tokens, product_text
+from prodcat.encoders.inputs import ImageInput, Manifest, TextInput, TextReading, Tokens, product_text
 from prodcat.errors import EncoderError
 
 from .conftest import draw
@@ -86,6 +86,34 @@ def test_jpeg_shrinking_leaves_the_resize_something_to_do() -> None:
 )
 def test_product_text(given: tuple[str | None, str | None, str | None], fields: tuple[str, ...], expected: str | None) -> None:
     assert product_text(*given, fields) == expected
+
+
+VI = "Giày sandal nữ quai hậu"
+
+
+@pytest.mark.parametrize(
+    ("glossary", "language", "expected"),
+    [
+        ("off", "vi", VI),
+        ("added", "vi", f"{VI} (sandals, women)"),
+        ("instead", "vi", "sandals, women"),
+        ("instead", "en", VI),
+        # Not one word that the glossary knows: the text stays.
+        ("instead", "vi", "Rosé 2024"),
+        ("instead", None, "red dress for women"),
+    ],
+)
+def test_a_reading_by_glossary(glossary: str, language: str | None, expected: str) -> None:
+    given = VI if "Gi" in expected or "," in expected else expected
+    assert TextReading(glossary=glossary).of(given, None, None, language) == expected
+
+
+def test_a_language_of_its_own_is_read_as_it_stands() -> None:
+    reading = TextReading(fields=("title", "description"), glossary="instead", own_languages=("vi",))
+    assert reading.of(VI, "Dép", None, "vi") == f"{VI}. Dép"
+    assert reading.of("Vestido rojo", None, None, "es") == "dresses"
+    # English nouns stand for words of other languages, so English stays as it is though it is not the model's own.
+    assert reading.of("Red dress", None, None, "en") == "Red dress"
 
 
 def test_tokens_are_padded_to_the_longest_and_cut(tmp_path) -> None:

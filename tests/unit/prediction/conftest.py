@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from prodcat.contracts import Product
+from prodcat.encoders.inputs import TextReading
 from prodcat.prediction.calibration import Calibration
 from prodcat.prediction.cascade import Cascade, CascadeSettings, StageTwoOutput
 from prodcat.prediction.gate import Gate
@@ -48,5 +49,5 @@ def size_stage() -> SizeStage:
 @pytest.fixture
 def cascade(size_stage: SizeStage) -> Cascade:
     plain = Calibration(temperatures=(1.0, 1.0, 1.0))
-    settings = CascadeSettings(text_fields=("title",), calibration_one=plain, calibration_two=plain, gate=Gate(threshold=0.9))
+    settings = CascadeSettings(text=TextReading(), calibration_one=plain, calibration_two=plain, gate=Gate(threshold=0.9))
     return Cascade(TREE, settings, WordStage(), size_stage, "v1")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from prodcat.encoders.inputs import TextReading
 from prodcat.errors import BundleError
 from prodcat.prediction.backoff import Backoff, Depth
 from prodcat.prediction.bundle import Bundle, for_text_stage, key_hash, write_bundle
@@ -20,7 +21,7 @@ from prodcat.taxonomy import Taxonomy
 TREE = Taxonomy([("a", "b"), ("c",)])
 POINT = GatePoint(threshold=1 / 3, hierarchical_f1=0.9, stage_two_share=0.1, cost=0.1 + 0.2)
 SETTINGS = CascadeSettings(
-    text_fields=("title",),
+    text=TextReading(),
     decoder="joint",
     stops=(TREE.categories[TREE.index(("a",))].id,),
     calibration_one=Calibration(temperatures=(1.25, 0.1 + 0.2), curves=(None, Curve(given=(0.1, 1 / 3), found=(0.0, 2 / 3)))),

@@ -9,6 +9,7 @@ import pytest
 from prodcat.calibrating import StageLogits, calibrate, check_enough
 from prodcat.contracts import PREDICTIONS, Product, rows_to_table
 from prodcat.decoding import DecoderName
+from prodcat.encoders.inputs import TextReading
 from prodcat.errors import TaxonomyError, TrainingError
 from prodcat.prediction.backoff import Backoff, BackoffConfig
 from prodcat.prediction.calibration import Calibration, CalibrationConfig, whole_labels
@@ -57,7 +58,7 @@ ROWS = {
 
 def cascade(**settings) -> Cascade:
     known = {"calibration_one": PLAIN, "calibration_two": PLAIN, "gate": Gate(threshold=0.99), "stops": (TREE.categories[SNEAKERS].id,)}
-    return Cascade(TREE, CascadeSettings(text_fields=("title",), **(known | settings)), Table(ROWS), Table(ROWS), "v1")
+    return Cascade(TREE, CascadeSettings(text=TextReading(), **(known | settings)), Table(ROWS), Table(ROWS), "v1")
 
 
 def answers(over: Cascade) -> dict[str, Answer]:
@@ -179,7 +180,7 @@ def test_all_is_fitted_to_the_answers_the_cascade_gives(decoder: DecoderName, me
         targets,
         LAYOUT,
         platforms=shops,
-        text_fields=("title",),
+        text=TextReading(),
         decoder=decoder,
         calibration=CalibrationConfig(method=method),
         gate=GateConfig(per_platform=per_platform),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from prodcat.contracts import Product
-from prodcat.encoders.inputs import product_text
+from prodcat.encoders.inputs import TextReading, product_text
 from prodcat.errors import ImageError
 from prodcat.images import ImageLimits, decode
 from prodcat.prediction.calibration import Calibration
@@ -57,7 +57,7 @@ class WordAndImageReader:
 @pytest.fixture
 def cascade() -> Cascade:
     plain = Calibration(temperatures=(1.0,) * 3)
-    settings = CascadeSettings(text_fields=("title",), calibration_one=plain, calibration_two=plain, gate=Gate(threshold=0.9))
+    settings = CascadeSettings(text=TextReading(), calibration_one=plain, calibration_two=plain, gate=Gate(threshold=0.9))
     return Cascade(TREE, settings, WordReader(), WordAndImageReader(), "feedc0ffee00")
 
 
