@@ -24,9 +24,12 @@ from prodcat.distributed import ClusterConfig, cluster
 from prodcat.encoders.distributed import EmbedConfig, embed
 from prodcat.errors import TaxonomyError
 from prodcat.evaluating import EvaluateConfig, evaluate, open_or_ingest, summary_lines
+from prodcat.evaluation.feeds.columns import FeedQualityConfig
+from prodcat.evaluation.feeds.tables import summary_lines as feed_lines
 from prodcat.evaluation.report import METRICS, PAGE, REPORT_FORMAT
 from prodcat.explaining import explain_product, image_bytes
 from prodcat.fitting import fit
+from prodcat.inspecting import inspect_feeds
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify
@@ -228,6 +231,15 @@ def run_audit(place: Path, out: Path, *, features: Path | None, config: str | No
         say(line)
     files = {"issues": out / "issues.csv", "overlay": out / "overlay.csv"}
     return {name: str(file) for name, file in files.items()} | {f"{name}_found": done.summary[name] for name in ("issues", "kinds", "splits")}
+
+
+def run_feed_quality(catalog: Path, out: Path, *, bundle: Path | None, config: str | None, sets: Sequence[str], say: Say) -> dict[str, Any]:
+    """Needs no cluster."""
+    quality = inspect_feeds(catalog, out, load(FeedQualityConfig, config, sets), bundle=bundle, on_progress=say)
+    for line in feed_lines(quality.metrics):
+        say(line)
+    files = {"report": "feed_quality.md", "figures": "feed_quality.json", "table": "feed_quality.csv", "examples": "examples.csv"}
+    return {name: str(out / file) for name, file in files.items()} | {"platforms": len(quality.metrics["platforms"])}
 
 
 def run_explain(

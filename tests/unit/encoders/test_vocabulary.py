@@ -41,7 +41,9 @@ def test_turkish_capitals_are_the_same_words() -> None:
     assert len(tokenizer.encode("KİREMİT", add_special_tokens=False).ids) == 1
 
 
-@pytest.mark.parametrize("title", ["여성용 긴팔 원피스", "Áo dài tay nữ", "Синее платье", "فستان أزرق طويل", "ワンピース 長袖", "kırmızı elbise", "dress 👗❤️"])
+@pytest.mark.parametrize(
+    "title", ["여성용 긴팔 원피스", "Áo dài tay nữ", "Синее платье", "فستان أزرق طويل", "ワンピース 長袖", "kırmızı elbise", "dress 👗❤️"]
+)
 def test_every_script_is_written_whole_composed_or_not(title: str) -> None:
     tokenizer = vocabulary.learn([title] * 4, 600)
     ids = tokenizer.encode(title, add_special_tokens=False).ids
