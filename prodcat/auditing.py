@@ -9,7 +9,6 @@ Every decision is `keep` until a person changes it. Test products are judged too
 trusted; they are not in overlay.csv.
 """
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -29,12 +28,11 @@ from prodcat.errors import ConfigError, FeedError
 from prodcat.evaluation.label_issues import IssuesConfig, Judged, label_issues
 from prodcat.evaluation.out_of_fold import OutOfFoldConfig, out_of_fold
 from prodcat.overlay import COLUMNS, KEEP
+from prodcat.spreadsheet import harmless, write_csv
 from prodcat.stored import Stored, find_stored
 from prodcat.taxonomy import format_path
 
 Progress = Callable[[str], None]
-# A spreadsheet runs what begins so; titles come from shops.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class AuditConfig(Config):
@@ -95,8 +93,8 @@ def audit(place: Path, out: Path, config: AuditConfig, *, features: Path | None 
     }
     out.mkdir(parents=True, exist_ok=True)
     pq.write_table(issues, out / "issues.parquet")
-    _write_csv(out / "issues.csv", _review_rows(issues))
-    _write_csv(out / "overlay.csv", ({name: row[name] for name in COLUMNS} for row in _review_rows(issues) if row["split"] != "test"))
+    write_csv(out / "issues.csv", _review_rows(issues), COLUMNS)
+    write_csv(out / "overlay.csv", ({name: row[name] for name in COLUMNS} for row in _review_rows(issues) if row["split"] != "test"), COLUMNS)
     (out / "summary.json").write_text(json.dumps(summary, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return Audit(issues, summary)
 
@@ -153,14 +151,4 @@ def _review_rows(issues: pa.Table) -> Iterable[dict[str, Any]]:
     """ISSUES as a person reads them: paths in one cell, the decision first to be filled in; `path` is the suggestion, what `accept` takes."""
     for row in issues.to_pylist():
         given, suggested, title = format_path(row.pop("given")), format_path(row.pop("suggested")), row.pop("title") or ""
-        shown = "'" + title if title.startswith(_FORMULA) else title
-        yield {"key": row.pop("key"), "decision": KEEP, "given": given, "path": suggested, "title": shown, **row}
-
-
-def _write_csv(file: Path, rows: Iterable[dict[str, Any]]) -> None:
-    listed = list(rows)
-    # utf-8-sig: else a spreadsheet takes the file for another encoding.
-    with file.open("w", encoding="utf-8-sig", newline="") as stream:
-        writer = csv.DictWriter(stream, list(listed[0]) if listed else list(COLUMNS))
-        writer.writeheader()
-        writer.writerows(listed)
+        yield {"key": row.pop("key"), "decision": KEEP, "given": given, "path": suggested, "title": harmless(title), **row}

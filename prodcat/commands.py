@@ -27,9 +27,12 @@ from prodcat.crosswalking import CrosswalkConfig, check, check_summary, proposal
 from prodcat.distributed import ClusterConfig, cluster
 from prodcat.encoders.distributed import EmbedConfig, embed
 from prodcat.evaluating import EvaluateConfig, evaluate, open_or_ingest, summary_lines
+from prodcat.evaluation.feeds.columns import FeedQualityConfig
+from prodcat.evaluation.feeds.tables import summary_lines as feed_lines
 from prodcat.evaluation.report import METRICS, PAGE, REPORT_FORMAT
 from prodcat.explaining import explain_product, image_bytes
 from prodcat.fitting import fit
+from prodcat.inspecting import inspect_feeds
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify
@@ -309,6 +312,15 @@ def run_crosswalk_check(
     answers = read_predictions(predictions) if predictions else None
     job = load(CrosswalkJob, config, sets)
     return check_summary(file, check(file, Catalog.open(catalog), job, predictions=answers, taxonomy=_taxonomy(taxonomy)))
+
+
+def run_feed_quality(catalog: Path, out: Path, *, bundle: Path | None, config: str | None, sets: Sequence[str], say: Say) -> dict[str, Any]:
+    """Needs no cluster."""
+    quality = inspect_feeds(catalog, out, load(FeedQualityConfig, config, sets), bundle=bundle, on_progress=say)
+    for line in feed_lines(quality.metrics):
+        say(line)
+    files = {"report": "feed_quality.md", "figures": "feed_quality.json", "table": "feed_quality.csv", "examples": "examples.csv"}
+    return {name: str(out / file) for name, file in files.items()} | {"platforms": len(quality.metrics["platforms"])}
 
 
 def run_explain(

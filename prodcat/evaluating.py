@@ -246,17 +246,10 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
 def _joined(catalog: Catalog) -> pa.Table:
     """Products without their images, with their group and split."""
     products = catalog.products(["key", "platform", "title", "description", "brand", "language", "path", "image_hash", "image_problem"])
-    has_image = pa.concat_tables([_has_image(file) for file in catalog.product_files()])
-    products = products.append_column("has_image", has_image["has_image"]).append_column("has_title", pc.is_valid(products["title"]))
+    products = products.append_column("has_image", catalog.has_image()).append_column("has_title", pc.is_valid(products["title"]))
     splits = catalog.splits()
     places = pc.index_in(products["key"], value_set=splits["key"].combine_chunks())
     return products.append_column("group", splits["group"].take(places)).append_column("split", splits["split"].take(places))
-
-
-def _has_image(file: str) -> pa.Table:
-    # Validity without the bytes: Parquet keeps it per column chunk, Arrow reads the column; one file at a time bounds the memory.
-    column = pq.read_table(file, columns=["image"], partitioning=None)["image"]
-    return pa.table({"has_image": pc.is_valid(column)})
 
 
 def _unseen(bundle: Bundle, products: pa.Table) -> tuple[np.ndarray, int]:

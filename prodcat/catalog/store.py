@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from prodcat.contracts import PRODUCTS, REJECTED, SPLITS
@@ -72,6 +73,12 @@ class Catalog:
     def products(self, columns: Sequence[str] | None = None) -> pa.Table:
         """PRODUCTS, or some of its columns, in source order."""
         return self._read(self.product_files(), PRODUCTS, columns)
+
+    def has_image(self) -> pa.ChunkedArray:
+        """bool, in source order: whether the product has a usable image."""
+        # Validity without the bytes: Parquet keeps it per column chunk, Arrow reads the column; one file at a time bounds the memory.
+        chunks = [pc.is_valid(self._read([file], PRODUCTS, ["image"])["image"]) for file in self.product_files()]
+        return pa.chunked_array([chunk for column in chunks for chunk in column.chunks], pa.bool_())
 
     def splits(self) -> pa.Table:
         """SPLITS: one row a product, oldest product first; join by key."""

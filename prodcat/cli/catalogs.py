@@ -1,4 +1,4 @@
-"""Commands about catalogs: reading feeds, doubting labels."""
+"""Commands about catalogs: reading feeds, judging them, doubting labels."""
 
 from pathlib import Path
 from typing import Annotated
@@ -51,3 +51,18 @@ def audit(
     from prodcat.commands import run_audit
 
     carry_out(lambda say: run_audit(place, out, features=features, config=config, sets=sets, say=say), as_json)
+
+
+@app.command("feed-quality")
+def feed_quality(
+    catalog: Annotated[Path, typer.Argument(help="catalog folder, as `ingest` writes it", metavar="CATALOG")],
+    out: Out,
+    bundle: Annotated[Path | None, typer.Option("--bundle", help="whose tree says what is known; default: what the other platforms have")] = None,
+    config: ConfigFile = None,
+    sets: Sets = [],  # noqa: B006 - typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """What is wrong with each platform's feed: missing fields, copies, labels that contradict each other, categories never seen."""
+    from prodcat.commands import run_feed_quality
+
+    carry_out(lambda say: run_feed_quality(catalog, out, bundle=bundle, config=config, sets=sets, say=say), as_json)

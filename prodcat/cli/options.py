@@ -9,9 +9,7 @@ Sources = Annotated[list[str], typer.Argument(help="feeds (Parquet, CSV, JSON, J
 BundleFolder = Annotated[Path, typer.Argument(help="bundle folder, as `fit` writes it to OUT/bundle")]
 RunFolder = Annotated[Path, typer.Argument(help="folder that `fit` wrote to: what it left is gone on from")]
 Out = Annotated[Path, typer.Option("--out", help="folder to write to")]
-ConfigFile = Annotated[
-    str | None, typer.Option("--config", help="YAML file (for fit: or the name of a shipped profile, offline, hub or multilingual)")
-]
+ConfigFile = Annotated[str | None, typer.Option("--config", help="YAML file (for fit: or a shipped profile: offline, hub or multilingual)")]
 Sets = Annotated[list[str], typer.Option("--set", help="key=value over the configuration, dotted keys; may be repeated")]
 Mapping = Annotated[str | None, typer.Option("--mapping", help="YAML file: which column is which field; default: FEED.mapping.yaml beside each feed")]
 TaxonomyFile = Annotated[

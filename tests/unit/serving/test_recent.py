@@ -140,7 +140,15 @@ def test_who_waits_for_a_caller_that_has_gone_asks_anew() -> None:
 def test_the_key_covers_all_that_a_model_reads_and_not_the_id() -> None:
     base = Product("shop", "1", title="a", description="b", brand="c", image=b"d")
     assert content_key(base) == content_key(replace(base, product_id="2"))
-    changes = [{"platform": "other"}, {"title": "ab", "description": ""}, {"title": None}, {"description": None}, {"brand": "d"}, {"language": "de"}, {"image": b"e"}]
+    changes = [
+        {"platform": "other"},
+        {"title": "ab", "description": ""},
+        {"title": None},
+        {"description": None},
+        {"brand": "d"},
+        {"language": "de"},
+        {"image": b"e"},
+    ]
     keys = {content_key(base), *(content_key(replace(base, **change)) for change in changes)}
     assert len(keys) == len(changes) + 1
     assert content_key(Product("shop", "1", title="ab", description="c")) != content_key(Product("shop", "1", title="a", description="bc"))
