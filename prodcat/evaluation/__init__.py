@@ -9,6 +9,7 @@ scoring.py       which probes, which baseline, which leaves are large enough
 baseline.py      TF-IDF and a linear SVM on the title
 out_of_fold.py   what a light classifier says of products that it has not learned from
 label_issues.py  labels that are likely wrong, by level of the tree
+feeds/           how good the feeds of each platform are
 figures.py       SVG plots
 report.py        metrics.json and report.html (report.html is its template)
 """

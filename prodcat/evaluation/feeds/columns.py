@@ -47,8 +47,14 @@ class FeedColumns:
         self.examples: list[dict[str, Any]] = []
 
     def codes(self, column: str) -> np.ndarray:
+        """int64 [n]: equal texts of the column have equal codes."""
         encoded = self.table[column].combine_chunks().dictionary_encode()
         return np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+    def texts(self, column: str) -> list[str]:
+        """What each code of `codes` stands for."""
+        found: list[str] = self.table[column].combine_chunks().dictionary_encode().dictionary.to_pylist()
+        return found
 
     def shares(self, mask: np.ndarray) -> list[float]:
         """P shares of products where bool [n] `mask` holds."""

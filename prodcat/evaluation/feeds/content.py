@@ -53,6 +53,7 @@ def titles(feeds: FeedColumns) -> list[dict[str, Any]]:
         rows = feeds.rows(number)
         titled = rows[characters[rows] > 0]
         figures: dict[str, Any] = {"title_characters": _spread(characters[titled]), "title_words": _spread(words[titled])}
+        figures["one_word_titles"] = float((words[titled] == 1).mean()) if len(titled) else None
         keyed = rows[key[rows] >= 0]
         distinct, first, member, count = np.unique(key[keyed], return_index=True, return_inverse=True, return_counts=True)
         shared = count >= feeds.config.template_products

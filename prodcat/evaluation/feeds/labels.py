@@ -19,27 +19,40 @@ _WORD = re.compile(r"\w+")
 
 
 def labels(feeds: FeedColumns) -> list[dict[str, Any]]:
+    """Depth and origin of labels, and whether titles hold the words of the category: such labels say little of what a model is worth elsewhere."""
     sources = feeds.table["label_source"].to_pylist()
     depth = np.array([len(path) for path in feeds.paths], dtype=np.int64)
-    wanted = [{_stem(word) for word in _WORD.findall(path[-1].casefold())} for path in feeds.paths]
+    raw, raw_texts = feeds.codes("raw_category"), feeds.texts("raw_category")
+    said = [_words(title) if title else frozenset() for title in feeds.titles]
+    wanted = [_words(path[-1]) for path in feeds.paths]
+    raw_wanted = [_words(_PARTS.split(text)[-1]) for text in raw_texts]
     results = []
     for number in range(len(feeds.names)):
         rows = feeds.rows(number)
         labelled = rows[feeds.label[rows] >= 0]
         depths = Counter(depth[feeds.label[labelled]].tolist())
-        named = [
-            wanted[feeds.label[row]] <= {_stem(word) for word in _WORD.findall(title.casefold())} for row in labelled if (title := feeds.titles[row])
-        ]
         results.append(
             {
                 "categories": len(set(feeds.label[labelled].tolist())),
                 "label_depths": {str(level): depths[level] for level in sorted(depths)},
                 "label_depth": float(np.mean(depth[feeds.label[labelled]])) if len(labelled) else None,
                 "label_sources": dict(Counter(sources[row] or "unknown" for row in labelled).most_common()),
-                "category_in_title": float(np.mean(named)) if named else None,
+                "category_in_title": _share_in_title(rows, feeds.label, wanted, said),
+                "raw_category_in_title": _share_in_title(rows, raw, raw_wanted, said),
             }
         )
     return results
+
+
+def _share_in_title(rows: np.ndarray, code: np.ndarray, wanted: Sequence[frozenset[str]], said: Sequence[frozenset[str]]) -> float | None:
+    """Of the products that have a title and a category, those whose title has all words of the category's last name."""
+    found = [wanted[code[row]] <= said[row] for row in rows.tolist() if code[row] >= 0 and said[row] and wanted[code[row]]]
+    return float(np.mean(found)) if found else None
+
+
+def _words(text: str) -> frozenset[str]:
+    # "T-Shirts", "T Shirt" and "Tshirts" are one word.
+    return frozenset(_stem(word) for word in _WORD.findall(re.sub(r"\bt[- ]shirt", "tshirt", text.casefold())))
 
 
 def _stem(word: str) -> str:
@@ -141,8 +154,7 @@ def _show(feeds: FeedColumns, problem: str, found: _Disagreeing) -> None:
 
 def unseen(feeds: FeedColumns, tree: Taxonomy | None) -> list[dict[str, Any]]:
     """Labels and raw categories of a platform that the tree, or no other platform, has. A raw category is known by any of its parts."""
-    raw_text = feeds.table["raw_category"].combine_chunks().dictionary_encode()
-    raw, texts = feeds.codes("raw_category"), raw_text.dictionary.to_pylist()
+    raw, texts = feeds.codes("raw_category"), feeds.texts("raw_category")
     parts = [{part for part in (_plain(part) for part in _PARTS.split(text)) if part} for text in texts]
     by_label: list[set[int]] = [set() for _ in feeds.paths]
     by_name: dict[str, set[int]] = defaultdict(set)
@@ -194,4 +206,4 @@ def _show_unseen(
 
 
 def _plain(name: str) -> str:
-    return " ".join(_stem(word) for word in _WORD.findall(name.casefold()))
+    return " ".join(sorted(_words(name)))
