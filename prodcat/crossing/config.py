@@ -8,6 +8,7 @@ from prodcat.evaluation.new_shop_baselines import NewShopBaselineConfig
 from prodcat.model.fusion import Kind
 from prodcat.profile import FitConfig
 from prodcat.training.loop import LoopConfig
+from prodcat.training.priors import PriorConfig
 
 
 class CrossPlatformConfig(Config):
@@ -21,6 +22,9 @@ class CrossPlatformConfig(Config):
     min_categories: int = Field(5, ge=2, description="nor one whose products are of fewer categories")
     encoders: tuple[str, ...] | None = Field(None, min_length=1, description="of the profile's; null: those that read one input, so no CLIP")
     descriptions: bool = Field(True, description="a platform whose descriptions a model is surer of than of its titles is read by them")
+    priors: PriorConfig | None = Field(
+        None, description="re-estimate how often the platform's products are of each category, from the answers to them; null: not"
+    )
     kinds: tuple[Kind, ...] = Field(("early", "late", "attention"), min_length=1, description="fusions")
     sample: SampleConfig = SampleConfig()
     loop: LoopConfig = LoopConfig(epochs=8, batch_size=256, learning_rate=1e-3, weight_decay=0.05)

@@ -13,6 +13,8 @@ from prodcat.decoding import decode
 from prodcat.evaluation import shift
 from prodcat.evaluation.cross_platform import INPUTS, Answered, Inputs, RelatedShops, against, best, figures, verdict
 from prodcat.evaluation.metrics import ancestor_sums, truncate
+from prodcat.training.priors import even_shares, reestimate, shares_of
+from prodcat.training.priors import shift as shift_by
 
 Fold = tuple[str, Inputs]
 
@@ -61,10 +63,22 @@ class Judge:
         kinds: dict[str, dict[str, Any]] = {}
         preds: dict[str, np.ndarray] = {}
         for kind in self._kinds:
-            logits, reading = self._shown(self._logits[platform, kind], inputs, rows)
-            preds[kind] = self._nodes(logits[: len(rows)][own])
-            unseen = self._figures(preds[kind], target, groups)
-            row: dict[str, Any] = {"unseen": unseen, "reading": reading, "unseen_on_test": None, "known": None}
+            by_view = self._logits[platform, kind]
+            logits, reading = self._shown(by_view, inputs, rows)
+            # Part by part, each on top of those before.
+            steps = [("titles" if inputs != "image" else "image", by_view[inputs, False][: len(rows)][own])]
+            if (inputs, True) in by_view:
+                steps.append(("descriptions where surer", logits[: len(rows)][own]))
+            if self._profile.cross_platform.priors is not None:
+                steps.append(("priors re-estimated", self._with_priors(steps[-1][1], platform)))
+            preds[kind] = self._nodes(steps[-1][1])
+            row: dict[str, Any] = {
+                "unseen": self._figures(preds[kind], target, groups),
+                "reading": reading,
+                "parts": [{"part": part, **self._figures(self._nodes(each), target, groups)["hierarchical"]} for part, each in steps],
+                "unseen_on_test": None,
+                "known": None,
+            }
             if tested.any():
                 with_all, _ = self._shown(self._logits[NONE, kind], inputs, all_rows, reading)
                 row["unseen_on_test"] = self._figures(preds[kind][tested], target[tested], groups[tested])
@@ -90,6 +104,18 @@ class Judge:
 
     def _figures(self, pred: np.ndarray, target: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
         return figures(pred, target, groups, self._read.sample.tree, self._profile.seed)
+
+    def _with_priors(self, logits: np.ndarray, platform: str) -> np.ndarray:
+        """The platform's logits, float [n, C], under its own shares, which nothing but its answers tells."""
+        config, layout, sample = self._profile.cross_platform.priors, self._read.layout, self._read.sample
+        assert config is not None
+        if self._profile.stage_two.loss.balance == "logit_adjustment":
+            source = even_shares(layout)
+        else:
+            known = sample.learned & ~np.isin(sample.platforms, list(self._related.of(platform)))
+            source = shares_of(sample.nodes[known], layout)
+        target = reestimate(decode(logits, layout, self._profile.hierarchy.decoder).joint, source, layout, config)
+        return np.asarray(logits + shift_by(target, source, layout, config.strength))
 
     def _nodes(self, logits: np.ndarray) -> np.ndarray:
         return decode(logits, self._read.layout, self._profile.hierarchy.decoder).nodes

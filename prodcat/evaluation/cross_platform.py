@@ -128,6 +128,11 @@ def markdown(found: Mapping[str, Any]) -> str:
                 if known and same
                 else f"| {fold['platform']} | {fold['inputs']} | {kind} | {_interval(row['unseen']['hierarchical'])} | | | |"
             )
+    lines += ["", "## Part by part", "", "| platform | input | fusion | hierarchical F1, each part on top of those before |", "|---|---|---|---|"]
+    for fold in found["folds"]:
+        for kind, row in fold["kinds"].items():
+            parts = ", ".join(f"{step['part']} {step['f1']:.4f}" for step in row["parts"])
+            lines.append(f"| {fold['platform']} | {fold['inputs']} | {kind} | {parts} |")
     lines += ["", "## Which fusion to ship", "", "| platform | input | ship | ahead by | sure |", "|---|---|---|---|---|"]
     for fold in found["folds"]:
         if said := fold["verdict"]:

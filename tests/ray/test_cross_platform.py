@@ -22,6 +22,7 @@ FEW = (
     "cross_platform.kinds=[early, late]",
     "cross_platform.loop={epochs: 3, batch_size: 32, learning_rate: 0.003}",
     "cross_platform.baseline.iterations=20",
+    "cross_platform.priors={}",
 )
 
 
@@ -53,6 +54,11 @@ def test_platforms_as_if_they_were_new(catalog: Catalog, shops: list[str], tiny_
     for (_, inputs), fold in folds.items():
         assert set(fold["kinds"]) == {"early", "late"}
         for row in fold["kinds"].values():
+            parts = [step["part"] for step in row["parts"]]
+            assert parts == {"text": ["titles", "descriptions where surer"], "image": ["image"], "text+image": ["titles"]}[inputs] + [
+                "priors re-estimated"
+            ]
+            assert row["parts"][-1]["f1"] == row["unseen"]["hierarchical"]["f1"]
             low, high = row["unseen"]["hierarchical"]["f1_ci"]
             assert low <= row["unseen"]["hierarchical"]["f1"] <= high
             assert (row["known"] is None) == (row["unseen_on_test"] is None)
