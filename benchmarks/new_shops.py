@@ -2,9 +2,9 @@
 
     python benchmarks/new_shops.py DATA --out runs/new_shops [--config offline] [--set KEY=VALUE ...]
 
-DATA holds platforms/*.parquet and the main shop's two files, one with images. Ingests all of them into one catalog, runs cross-platform over the shops
-whose labels do not come from their titles (and, for images, over those that have some), writes benchmarks/results/new_shops.json and prints the
-tables and how long it took. Goes on with OUT where it was broken off; the time is then that of what was left.
+DATA holds platforms/*.parquet and the two files of the main shop, one of them with images. Ingests all of them into one catalog, runs cross-platform
+over the shops whose labels do not come from their titles (and, for images, over those that have some), writes benchmarks/results/new_shops.json and
+prints the tables and how long it took. Goes on with OUT where it was broken off; the time is then that of what was left.
 """
 
 import argparse
