@@ -52,13 +52,6 @@ class Read:
             found &= self.has[kind]
         return found
 
-    def readable_any(self, inputs: Inputs) -> np.ndarray:
-        """bool [n]: products that have at least one of these inputs."""
-        found = np.zeros(len(self.sample.keys), dtype=bool)
-        for kind in inputs.split("+"):
-            found |= self.has[kind]
-        return found
-
     def shown(self, data: FusionData, inputs: Inputs) -> FusionData:
         """With these inputs only."""
         of = np.array([kind in inputs.split("+") for kind in self.reads.values()])

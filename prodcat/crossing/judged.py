@@ -99,7 +99,7 @@ class Judge:
             "baselines": {name: self._figures(nodes, target, groups) for name, nodes in baselines.items()},
             "best_baseline": first.name if first else None,
             "verdict": verdict(preds, target, groups, sample.tree, seed),
-            "shift": self._shift(fold, rows[own], preds),
+            "shift": self._shift(fold, rows[own]),
         }
 
     def _figures(self, pred: np.ndarray, target: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
@@ -138,7 +138,8 @@ class Judge:
             reading = surer(logits[described], other[described], self._read, self._profile.hierarchy.decoder) if described.any() else "title"
         return (np.where(described[:, None], other, logits), reading) if reading == "description" else (logits, reading)
 
-    def _shift(self, fold: Fold, rows: np.ndarray, preds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def _shift(self, fold: Fold, rows: np.ndarray) -> dict[str, Any]:
+        """What is different, for the first kind of fusion, both sides read by titles and images: so what it loses is lost by the shift alone."""
         platform, inputs = fold
         read, sample, seed = self._read, self._read.sample, self._profile.seed
         kind = self._kinds[0]
@@ -146,10 +147,12 @@ class Judge:
         can = read.readable(inputs)[known]
         known = known[can]
         offset = len(scored_rows(read, platform))
-        pred = self._nodes(self._logits[platform, kind][inputs, False][offset:][can])
+        logits = self._logits[platform, kind][inputs, False]
+        pred = self._nodes(logits[offset:][can])
         target = sample.nodes[known]
         sums = ancestor_sums(truncate(pred, target, sample.tree), target, sample.tree)
-        unseen = self._figures(preds[kind], sample.nodes[rows], sample.groups[rows])["hierarchical"]["f1"]
+        own = self._nodes(logits[np.searchsorted(scored_rows(read, platform), rows)])
+        unseen = self._figures(own, sample.nodes[rows], sample.groups[rows])["hierarchical"]["f1"]
         areas: dict[str, float | None] = {"text": None, "image": None}
         weights = [("labels", shift.label_weights(target, sample.nodes[rows]))]
         for name, reads in read.reads.items():
@@ -173,8 +176,8 @@ class Judge:
 def surer(titles: np.ndarray, descriptions: np.ndarray, read: Read, decoder: Any) -> str:
     """ "title" or "description": what a platform's products are to be read by, judged without a label.
 
-    Ours: a model that reads names no shop but this one gives away nothing in ("Rosé"), or a description of materials and care, is unsure of them; the
-    mean probability of its answers says which of the two it can read.
+    Ours. A model is unsure of a title that is only a name ("Rosé"), and of a description that only names materials: the mean probability of its
+    answers says which of the two it can read.
 
     Args:
         titles, descriptions: float [n, C], logits of the same products by either.

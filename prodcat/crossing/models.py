@@ -75,6 +75,11 @@ def known_rows(read: Read, platform: str, related: RelatedShops) -> np.ndarray:
     return np.flatnonzero(sample.scored & sample.tested & ~np.isin(sample.platforms, list(related.of(platform))))
 
 
+def learned_rows(read: Read, platform: str, related: RelatedShops, among: np.ndarray) -> np.ndarray:
+    """Of the products `among` (bool [n]), those that a model without this platform may see; for NONE, all."""
+    return np.flatnonzero(among & ~np.isin(read.sample.platforms, list(related.of(platform))))
+
+
 def fusions(
     read: Read, platforms: Sequence[str], related: RelatedShops, profile: CrossProfile, store: Store, on_progress: Progress
 ) -> dict[tuple[str, Kind], dict[View, np.ndarray]]:
@@ -85,12 +90,14 @@ def fusions(
     asked = _of_view(read, seen[0])
     for view in seen[1:]:
         asked = asked.and_then(_of_view(read, view))
-    objective = profile.objective(profile.stage_two.loss, read.layout, sample.targets[sample.learned])
-    inputs = FusionInputs(read.data, read.data, read.reads, sample.tree, objective)
+    inputs = FusionInputs(read.data, read.data, read.reads, sample.tree)
     jobs: dict[tuple[str, Kind], tuple[Job, Path]] = {}
     usable = read.data.present.any(axis=1)
     for platform in [*platforms, NONE]:
-        out = np.isin(sample.platforms, list(related.of(platform)))
+        learned = learned_rows(read, platform, related, sample.learned & usable)
+        chosen = learned_rows(read, platform, related, sample.chosen & usable)
+        # A balanced loss counts labels: none of the platform's may be among them.
+        objective = profile.objective(profile.stage_two.loss, read.layout, sample.targets[learned])
         rows = np.concatenate([scored_rows(read, platform), known_rows(read, platform, related)])
         for kind in config.kinds:
             fusion = profile.stage_two.fusion.model_copy(update={"kind": kind})
@@ -100,9 +107,10 @@ def fusions(
                 f"{kind}, " + (f"without {platform}" if platform else "with all"),
                 tuple(read.reads),
                 settings,
-                np.flatnonzero(sample.learned & usable & ~out),
-                np.flatnonzero(sample.chosen & usable & ~out),
+                learned,
+                chosen,
                 np.concatenate([rows + number * len(sample.keys) for number in range(len(seen))]),
+                objective,
             )
             jobs[platform, kind] = job, store.file("fusion", settings.model_dump_json(), objective, sorted(related.of(platform)), seen)
     to_do = {id(job): (place, file) for place, (job, file) in jobs.items() if not file.is_file()}
@@ -153,11 +161,10 @@ def baselines(
     to_leaf = sample.tree.is_leaf[sample.nodes]
     jobs: list[tuple[_Baseline, Path]] = []
     for platform, inputs in folds:
-        out = related.of(platform)
-        train = np.flatnonzero(sample.learned & to_leaf & read.readable_any(inputs) & ~np.isin(sample.platforms, list(out)))
+        train = learned_rows(read, platform, related, sample.learned & to_leaf)
         for name in names(read.reads, inputs):
             job = _Baseline((platform, inputs), name, train, scored_rows(read, platform))
-            jobs.append((job, store.file("baseline", name, config.baseline.model_dump_json(), profile.seed, platform, sorted(out))))
+            jobs.append((job, store.file("baseline", name, config.baseline.model_dump_json(), profile.seed, platform, sorted(related.of(platform)))))
     # The same baseline of another fold of the same platform is the same baseline.
     to_do = {file: job for job, file in jobs if not file.is_file()}
     file_of = {id(job): file for file, job in to_do.items()}

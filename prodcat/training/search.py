@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -238,6 +238,7 @@ class Job:
 
     Args:
         train, validation, asked: rows of the products that it learns from, is chosen by and is asked, in what is given to all jobs; None: all.
+        objective: in the place of that of all jobs, where it counts products and the job's are fewer.
     """
 
     name: str
@@ -246,6 +247,7 @@ class Job:
     train: np.ndarray | None = None
     validation: np.ndarray | None = None
     asked: np.ndarray | None = None
+    objective: Objective | None = None
 
 
 def train_each(
@@ -261,6 +263,8 @@ def train_each(
 def _train_one(job: Job, inputs: FusionInputs, asked: FusionData, threads: int, gpus: float) -> np.ndarray:
     torch.set_num_threads(threads)
     own = inputs.of(job.modalities).rows(job.train, job.validation)
+    if job.objective is not None:
+        own = replace(own, objective=job.objective)
     task = own.task(job.config)
     module = FusionStageModule(task)
     module.load_state_dict(train_in_memory(task, own.train, own.validation, job.config.loop, device=_device(gpus)))

@@ -10,10 +10,12 @@ from safetensors.numpy import load_file
 
 from prodcat.catalog.store import Catalog
 from prodcat.config import load
+from prodcat.crossing import models
 from prodcat.crossing.config import CrossProfile
 from prodcat.crossing.run import cross_platform
 from prodcat.crossing.sample import SampleConfig, draw
-from prodcat.errors import ConfigError, FeedError
+from prodcat.errors import ConfigError, FeedError, TrainingError
+from prodcat.training.search import Job
 
 FEW = (
     "cross_platform.encoders=[text, clip]",
@@ -88,6 +90,33 @@ def test_platforms_as_if_they_were_new(catalog: Catalog, shops: list[str], tiny_
     cross_platform(catalog, tmp_path / "out", settings, on_progress=told.append)
     assert len([line for line in told if line.startswith("model")]) == 1
     assert np.allclose(load_file(fusion)["logits"], kept)
+
+
+def test_nothing_of_a_left_out_platform_or_its_kin_is_learned_from(
+    catalog: Catalog, shops: list[str], tiny_settings: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_cluster: None
+) -> None:
+    given: list[Job] = []
+
+    def stop(jobs: list[Job], *shared: object, **options: object) -> None:
+        given.extend(jobs)
+        raise TrainingError("enough")
+
+    monkeypatch.setattr(models, "train_each", stop)
+    related = f"cross_platform.related=[[{shops[0]}, {shops[1]}]]"
+    settings = profile(tiny_settings, related, "cross_platform.encoders=[text]", "stage_two.loss.balance=logit_adjustment")
+    with pytest.raises(TrainingError, match="enough"):
+        cross_platform(catalog, tmp_path, settings, on_progress=print)
+    sample = draw(catalog, tmp_path / "sample.parquet", settings.cross_platform.sample, settings.seed)
+    left_out = {f"late, without {shop}": {shop} | (set(shops[:2]) if shop in shops[:2] else set()) for shop in shops}
+    for job in given:
+        if job.name == "late, with all":
+            assert set(sample.platforms[job.train]) == set(shops)
+        elif out := left_out.get(job.name):
+            assert set(sample.platforms[job.train]) == set(shops) - out
+            assert not set(sample.platforms[job.validation]) & out
+            # The labels that a balanced loss counts are those that are learned from, and no others.
+            assert job.objective is not None
+            assert sum(job.objective.counts[: len(sample.tree.children())]) == len(job.train)
 
 
 def test_an_image_encoder_that_would_learn_from_labels_is_refused(
