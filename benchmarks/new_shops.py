@@ -23,6 +23,14 @@ PLATFORMS = ("hm", "flipkart", "tiki", "thredup", "shein_us", "myntra", "koton")
 # One shop under two names, or of one company.
 RELATED = (("hm", "ew_hm"), ("shein_us", "shein_fr"), ("myntra", "jabong"))
 MAIN_SHOP = ("products.parquet", "products_text_only.parquet")
+# What fits into an hour on two cores: a process a core, and with it every part that can be switched.
+SETTINGS = (
+    "cross_platform.sample.train_per_category=150",
+    "cross_platform.sample.score_products=2000",
+    "cross_platform.cpus_per_model=1.0",
+    "cross_platform.priors={}",
+    "cross_platform.self_training={}",
+)
 
 
 def say(line: str) -> None:
@@ -53,6 +61,7 @@ def main() -> None:
     sets = [
         f"cross_platform.platforms={list(PLATFORMS)}",
         f"cross_platform.related={[list(group) for group in RELATED]}",
+        *SETTINGS,
         *a.sets,
     ]
     summary = run_cross_platform(catalog, a.out / "crossed", config=a.config, sets=sets, say=say)

@@ -72,6 +72,7 @@ def calibrate(
     backoff: BackoffConfig | None = None,
     conformal: ConformalConfig | None = None,
     masked: StagesOnMasked | None = None,
+    known: Sequence[str] | None = None,
     on_progress: Callable[[str], None] = print,
 ) -> tuple[CascadeSettings, dict[str, Any]]:
     """
@@ -79,6 +80,7 @@ def calibrate(
         targets: int [n, D] columns (HeadLayout.end_targets), -1 where unlabelled; every product labelled at level 1.
         platforms: n names, as the cascade will see them in Product.platform.
         masked: heard by the gate alone: calibration is for titles as they are.
+        known: all platforms that were trained on; None: nobody says, and the gate treats every platform as known.
 
     Returns:
         the settings, and `calibration_figures` of both stages, for the bundle's manifest.
@@ -105,7 +107,10 @@ def calibrate(
         again_one, again_two = (fit.read(stage.logits, layout, decoder) for fit, stage in zip(fitted, (masked.one, masked.two), strict=True))
         sure = np.where(masked.one.readable, again_one.whole, -np.inf)
         answered_masked = Answered(sure, again_one.nodes, again_two.nodes, layout.nodes[_deepest(masked.targets)], np.array(masked.platforms))
-    chosen = choose_gate(answered, layout, gate or GateConfig(), answered_masked)
+    gate = gate or GateConfig()
+    chosen = choose_gate(answered, layout, gate, answered_masked)
+    if known is not None and gate.unknown_platforms == "stage_two":
+        chosen = chosen.model_copy(update={"known": tuple(sorted(set(known)))})
     if chosen.outcome is not None:
         on_progress(_said_of_gate(chosen))
     settings = CascadeSettings(

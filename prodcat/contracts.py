@@ -117,6 +117,10 @@ def enforce(table: pa.Table, schema: pa.Schema, stage: str) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
+# The platform of a product whose sender names none.
+UNNAMED = "http"
+
+
 @dataclass(frozen=True, slots=True)
 class Product:
     """One product. Only what the classifier may read, its identity and its label; a product that came over HTTP has no label and no source."""

@@ -95,6 +95,16 @@ def path_log_probabilities(conditional: np.ndarray, tree: HasLayout) -> np.ndarr
     return joint
 
 
+def averaged(logits: Sequence[np.ndarray], tree: HasLayout) -> np.ndarray:
+    """Several readings of the same products -> one, by the mean of their paths' probabilities: float [n, C] each -> float32 [n, C].
+
+    Unlike the mean of logits, a reading that is sure outweighs one that has no idea. What comes out are log p(path): the softmax among siblings,
+    which the greedy and the joint decoder take, leaves out what their parent has. The flat one has none and cannot read it.
+    """
+    joint = np.stack([path_log_probabilities(log_conditionals(each, tree), tree) for each in logits])
+    return np.asarray((np.logaddexp.reduce(joint, axis=0) - np.log(len(joint))).astype(np.float32))
+
+
 def greedy_ends(conditional: np.ndarray, tree: HasLayout) -> np.ndarray:
     """Top-down with dynamic masking (the paper's decoder): at each level the best child of the category picked above, until a leaf or a stop.
 

@@ -18,14 +18,17 @@ from prodcat.calibrating import StageLogits, StagesOnMasked, calibrate, check_en
 from prodcat.catalog.crosswalked import Crosswalk
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.store import Catalog
+from prodcat.decoding import averaged
+from prodcat.described import write_described
 from prodcat.encoders.distributed import embed
 from prodcat.encoders.encoder import load
 from prodcat.encoders.features import FeatureSet
 from prodcat.errors import TrainingError
 from prodcat.ingesting import catalog_of_run
-from prodcat.labelled import Labelled, Vectors, labelled
+from prodcat.labelled import Labelled, Vectors, labelled, texts_of
 from prodcat.masked import write_masked
 from prodcat.masking import CategoryMask
+from prodcat.model.words import Words
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle
 from prodcat.prediction.cascade import CascadeSettings
@@ -41,9 +44,12 @@ from prodcat.training.encoders import EncoderTraining
 from prodcat.training.fusion_stage import FusionStageTask, fusion_rows, join_members, modalities_of, trained_fusion, write_stage_two
 from prodcat.training.in_memory import FusionData
 from prodcat.training.text_stage import EXPORT_FORMAT, export, text_rows, text_task
+from prodcat.training.words import fit_words
 
 # In a run's folder: train and validation products without category words.
 MASKED = "masked/products.parquet"
+# Validation products by their descriptions.
+DESCRIBED = "described/products.parquet"
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class Prepared:
         vectors: of the modalities that stage two fuses.
         masked: train and validation products without category words (masked.py), and their vectors: stage two learns from them a second time, and
             the gate is chosen on them as well; or None.
+        described: validation products by their descriptions (described.py), and their vectors; None if stage two does not read those.
         keys: of the steps that made the above.
     """
 
@@ -66,6 +73,7 @@ class Prepared:
     encoders: Mapping[str, Path]
     vectors: Vectors
     masked: tuple[Mapping[str, Labelled], Vectors] | None
+    described: tuple[Labelled, Vectors] | None
     keys: tuple[str, ...]
 
     @property
@@ -162,12 +170,20 @@ def prepare(
     features = embedded(catalog.product_files(), folders, "features")
     others = {} if masked is None else embedded([str(out / MASKED)], folders, "features_masked", ["text"])
 
+    described = None
+    if config.stage_two.descriptions:
+        described = write_described(catalog, parts["validation"], config.stage_one_encoder.reading, out / DESCRIBED)
+    by_description = embedded([str(out / DESCRIBED)], folders, "features_described", ["text"]) if described else {}
+
     key_one = _fit_stage_one(stage_one_folder, parts, layout, out, config, steps, [digest, key_one_encoder], on_progress)
     stage_one = TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads) if STAGE_ONE_VECTOR in modalities else None
     vectors = Vectors({name: found for name, found in features.items() if name in modalities}, stage_one)
     # The same images, other texts.
     twice = None if masked is None else (masked, Vectors({name: others.get(name, features[name]) for name in vectors.sets}, stage_one))
-    return Prepared(catalog, layout, overlay, parts, folders, vectors, twice, (digest, key_one, *keys.values()))
+    second = None
+    if described:
+        second = described, Vectors({name: by_description.get(name, features[name]) for name in vectors.sets}, stage_one)
+    return Prepared(catalog, layout, overlay, parts, folders, vectors, twice, second, (digest, key_one, *keys.values()))
 
 
 def fit(
@@ -199,9 +215,10 @@ def fit(
     out = out.absolute()
     steps = Steps(out, on_progress)
     task, key_two = _fit_stage_two(prepared, out, config, steps, on_progress)
+    words, key_words = _fit_words(prepared, out, config, steps)
 
     def make_bundle() -> None:
-        settings, figures = _cascade(task, prepared, out, config, on_progress)
+        settings, figures = _cascade(task, words, prepared, out, config, on_progress)
         places = {name: (name, "text") for name in [STAGE_ONE_VECTOR]}
         places |= {name: (encoder, tower.reads) for name, (encoder, tower) in encoder_towers({n: load(f) for n, f in folders.items()}).items()}
         stage_two = MultimodalStageSettings(
@@ -209,11 +226,15 @@ def fit(
             fusion=config.stage_two.fusion,
             members=config.stage_two.members,
             image_limits=config.ingest.pictures.limits,
+            words=config.stage_two.words.text if config.stage_two.words else None,
+            descriptions=config.stage_two.descriptions,
         )
 
         def fill(folder: Path) -> None:
             shutil.copytree(out / STAGE_ONE / "exported", folder / STAGE_ONE)
             write_stage_two(folder / STAGE_TWO, task, out / STAGE_TWO / "model.safetensors", stage_two)
+            if words is not None:
+                words.save(folder / STAGE_TWO)
             for name, source in folders.items():
                 shutil.copytree(source, folder / ENCODERS / name)
 
@@ -240,7 +261,7 @@ def fit(
     if (out / "bundle").exists() and not (out / "bundle" / "manifest.json").exists():
         shutil.rmtree(out / "bundle")
     trust = [config.hierarchy, config.calibration, config.gate, config.backoff, config.conformal]
-    steps.run("bundle", [*prepared.keys, key_two, *trust], out / "bundle", make_bundle)
+    steps.run("bundle", [*prepared.keys, key_two, key_words, config.stage_two.descriptions, *trust], out / "bundle", make_bundle)
     return Bundle.open(out / "bundle")
 
 
@@ -298,29 +319,57 @@ def _fit_stage_two(prepared: Prepared, out: Path, config: FitConfig, steps: Step
     return task, steps.run("stage two", inputs, folder, make)
 
 
+def _fit_words(prepared: Prepared, out: Path, config: FitConfig, steps: Steps) -> tuple[Words | None, str]:
+    settings, layout, train = config.stage_two.words, prepared.layout, prepared.parts["train"]
+    if settings is None:
+        return None, ""
+
+    def make() -> None:
+        texts = texts_of(prepared.catalog.product_files(), train.keys, settings.text)
+        rows = [row for row, text in enumerate(texts) if text]
+        fit_words([texts[row] or "" for row in rows], layout.end_targets(train.targets[rows]), layout, settings, config.seed).save(out / "words")
+
+    key = steps.run("words", [*prepared.keys, settings, config.hierarchy, config.seed], out / "words", make)
+    return Words.load(out / "words"), key
+
+
 def _cascade(
-    task: FusionStageTask, prepared: Prepared, out: Path, config: FitConfig, on_progress: Progress
+    task: FusionStageTask, words: Words | None, prepared: Prepared, out: Path, config: FitConfig, on_progress: Progress
 ) -> tuple[CascadeSettings, dict[str, Any]]:
     """What both stages say of the validation products, stage one as it will serve, quantized -> how the cascade answers."""
     layout = prepared.layout
     stage_one = TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads)
     fusion = trained_fusion(task, out / STAGE_TWO / "model.safetensors", config.stage_two.members)
 
-    def both(part: Labelled, sources: Vectors) -> tuple[StageLogits, StageLogits]:
+    def one(part: Labelled) -> StageLogits:
         with_text = np.array([text is not None for text in part.texts], dtype=bool)
-        logits_one = np.zeros((len(part), len(layout)), dtype=np.float32)
-        logits_one[with_text] = stage_one.read([text for text in part.texts if text is not None])[0]
-        vectors, present = sources.of(part)
-        return StageLogits(logits_one, with_text), StageLogits(fused_logits(fusion, vectors, present), np.asarray(present.any(axis=1)))
+        logits = np.zeros((len(part), len(layout)), dtype=np.float32)
+        logits[with_text] = stage_one.read([text for text in part.texts if text is not None])[0]
+        return StageLogits(logits, with_text)
 
-    validation = prepared.parts["validation"]
+    def two(part: Labelled, sources: Vectors, files: Sequence[str]) -> StageLogits:
+        vectors, present = sources.of(part)
+        logits = fused_logits(fusion, vectors, present)
+        if words is not None and config.stage_two.words is not None:
+            texts = texts_of(files, part.keys, config.stage_two.words.text)
+            logits += words.read([text or "" for text in texts], layout)
+        return StageLogits(logits, np.asarray(present.any(axis=1)))
+
+    files, validation = prepared.catalog.product_files(), prepared.parts["validation"]
+    whole = two(validation, prepared.vectors, files)
+    if prepared.described is not None:
+        twins, sources = prepared.described
+        place = {key: row for row, key in enumerate(validation.keys)}
+        rows = np.array([place[key] for key in twins.keys], dtype=np.int64)
+        whole.logits[rows] = averaged([whole.logits[rows], two(twins, sources, [str(out / DESCRIBED)]).logits], layout)
     masked = None
     if prepared.masked is not None and len(prepared.masked[0]["validation"]):
         parts, sources = prepared.masked
         shown = parts["validation"]
-        masked = StagesOnMasked(*both(shown, sources), layout.end_targets(shown.targets), shown.platforms)
+        masked = StagesOnMasked(one(shown), two(shown, sources, [str(out / MASKED)]), layout.end_targets(shown.targets), shown.platforms)
     return calibrate(
-        *both(validation, prepared.vectors),
+        one(validation),
+        whole,
         layout.end_targets(validation.targets),
         layout,
         platforms=validation.platforms,
@@ -331,5 +380,6 @@ def _cascade(
         backoff=config.backoff,
         conformal=config.conformal,
         masked=masked,
+        known=[*prepared.parts["train"].platforms, *validation.platforms],
         on_progress=on_progress,
     )

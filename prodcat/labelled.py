@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from prodcat.catalog.store import Catalog
 from prodcat.encoders.features import FeatureSet, read
@@ -59,6 +62,21 @@ def labelled(catalog: Catalog, tree: Taxonomy, reading: TextReading, overlay: Ov
         )
         for split, part in rows.items()
     }
+
+
+def texts_of(files: Sequence[str], keys: Sequence[str], reading: TextReading) -> list[str | None]:
+    """What a reading makes of these products: n texts in the order of `keys`; None without one.
+
+    Args:
+        files: Parquet files of PRODUCTS.
+    """
+    wanted = pa.array(keys, type=pa.string())
+    found: dict[str, str | None] = {}
+    for file in files:
+        table = pq.read_table(file, columns=["key", "title", "description", "brand", "language"], partitioning=None)
+        for row in table.filter(pc.is_in(table["key"], value_set=wanted)).to_pylist():
+            found[row["key"]] = reading.of(row["title"], row["description"], row["brand"], row["language"])
+    return [found.get(key) for key in keys]
 
 
 class Vectors:

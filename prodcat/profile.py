@@ -1,7 +1,9 @@
 """A profile: everything `prodcat fit` may be told, as one config. Knows no step."""
 
+from typing import Self
+
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from prodcat.catalog.chunks import IngestConfig
 from prodcat.config import Config
@@ -58,6 +60,14 @@ class FitConfig(Config):
     scaling: ScalingConfig = ScalingConfig()
     classify: ClassifyConfig = Field(ClassifyConfig(), description="how the finished bundle is run over the test split")
     evaluate: ScoringConfig = Field(ScoringConfig(), description="what the report on the test split scores and shows")
+
+    @model_validator(mode="after")
+    def _averages(self) -> Self:
+        if self.stage_two.descriptions and self.hierarchy.decoder == "flat":
+            raise ValueError(
+                "stage_two.descriptions averages the probabilities among siblings, and hierarchy.decoder flat has none; choose greedy or joint"
+            )
+        return self
 
     def objective(self, loss: LossConfig, layout: HeadLayout, targets: np.ndarray) -> Objective:
         """What a stage with this loss is trained by.

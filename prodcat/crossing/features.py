@@ -13,7 +13,7 @@ from prodcat.crossing.config import CrossProfile
 from prodcat.crossing.sample import Sample
 from prodcat.encoders.distributed import embed
 from prodcat.encoders.features import FeatureSet, read
-from prodcat.encoders.inputs import Manifest
+from prodcat.encoders.inputs import Manifest, TextReading
 from prodcat.errors import ConfigError
 from prodcat.evaluation.cross_platform import Inputs
 from prodcat.labelled import Labelled
@@ -34,6 +34,7 @@ class Read:
         data: by titles (and images).
         by_description: the same products with their descriptions read in the place of titles; None if no encoder does.
         has: "text", "image" -> bool [n]; circular texts are not had.
+        texts: what the model of words reads of the n products' titles, then of their descriptions; None without one, and where a text is circular.
         fingerprints: of the towers, by feature set.
     """
 
@@ -43,6 +44,7 @@ class Read:
     data: FusionData
     by_description: FusionData | None
     has: Mapping[str, np.ndarray]
+    texts: tuple[str | None, ...]
     fingerprints: Mapping[str, str]
 
     def readable(self, inputs: Inputs) -> np.ndarray:
@@ -83,7 +85,16 @@ def read_sample(sample: Sample, out: Path, profile: CrossProfile, on_progress: P
     for kind in ("text", "image"):
         columns = [kind == each for each in reads.values()]
         has[kind] = np.asarray((data.present & np.array(columns)).any(axis=1))
-    return Read(sample, HeadLayout(sample.tree), reads, data, by_description, has, {name: found.fingerprint for name, found in sets.items()})
+    fingerprints = {name: found.fingerprint for name, found in sets.items()}
+    return Read(sample, HeadLayout(sample.tree), reads, data, by_description, has, _texts(sample, profile), fingerprints)
+
+
+def _texts(sample: Sample, profile: CrossProfile) -> tuple[str | None, ...]:
+    reading = profile.stage_two.words.text if profile.stage_two.words is not None else TextReading()
+    rows = list(zip(sample.titles, sample.descriptions, sample.languages, sample.texts_count.tolist(), strict=True))
+    titles = [reading.of(title, description, None, language) if counts else None for title, description, language, counts in rows]
+    described = [reading.of(description, None, None, language) if counts else None for _, description, language, counts in rows]
+    return (*titles, *described)
 
 
 def _encoders(sample: Sample, out: Path, profile: CrossProfile, on_progress: Progress) -> dict[str, Path]:

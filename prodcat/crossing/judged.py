@@ -1,18 +1,21 @@
 """One fold's answers to figures: as a new shop, against baselines, against the same model trained with it, and what is different. Knows no model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from prodcat.crossing.combined import Steps, steps
 from prodcat.crossing.config import CrossPlatformConfig, CrossProfile
 from prodcat.crossing.features import Read
-from prodcat.crossing.models import NONE, View, known_rows, scored_rows
+from prodcat.crossing.few import curve
+from prodcat.crossing.models import NONE, View, Worded, asked_rows, known_rows, pool_rows, scored_rows
 from prodcat.decoding import decode
 from prodcat.evaluation import shift
 from prodcat.evaluation.cross_platform import INPUTS, Answered, Inputs, RelatedShops, against, best, figures, verdict
 from prodcat.evaluation.metrics import ancestor_sums, truncate
+from prodcat.model.fusion import Kind
 from prodcat.training.priors import even_shares, reestimate, shares_of
 from prodcat.training.priors import shift as shift_by
 
@@ -30,23 +33,27 @@ def folds(read: Read, config: CrossPlatformConfig) -> list[Fold]:
     return found
 
 
-class Judge:
-    """Everything that the figures of all folds are made from.
+@dataclass(frozen=True)
+class Models:
+    """What all models say, of every fold.
 
     Args:
-        logits: as models.fusions returns them.
+        logits: as models.fusions returns them, and words as models.words does; of every platform, and of NONE.
+        again: the same of models that learned from answers as well: kind -> (fusions, words); None without self-training.
         answers: as models.baselines returns them; empty without baselines.
     """
 
-    def __init__(
-        self,
-        read: Read,
-        related: RelatedShops,
-        logits: Mapping[tuple[str, Any], Mapping[View, np.ndarray]],
-        answers: Mapping[Fold, Mapping[str, np.ndarray]],
-        profile: CrossProfile,
-    ) -> None:
-        self._read, self._related, self._logits, self._answers, self._profile = read, related, logits, answers, profile
+    logits: Mapping[tuple[str, Kind], Mapping[View, np.ndarray]]
+    words: Mapping[str, Worded]
+    again: Mapping[Kind, tuple[Mapping[tuple[str, Kind], Mapping[View, np.ndarray]], Mapping[str, Worded]]] | None
+    answers: Mapping[Fold, Mapping[str, np.ndarray]]
+
+
+class Judge:
+    """Everything that the figures of all folds are made from."""
+
+    def __init__(self, read: Read, related: RelatedShops, models: Models, profile: CrossProfile) -> None:
+        self._read, self._related, self._models, self._profile = read, related, models, profile
         self._kinds = profile.cross_platform.kinds
 
     def fold(self, fold: Fold) -> dict[str, Any]:
@@ -54,37 +61,27 @@ class Judge:
         platform, inputs = fold
         sample, seed = self._read.sample, self._profile.seed
         rows = scored_rows(self._read, platform)
-        has = self._read.readable(inputs)
-        own = has[rows]
+        own = self._read.readable(inputs)[rows]
         target, groups = sample.nodes[rows][own], sample.groups[rows][own]
-        tested = sample.tested[rows][own]
-        all_rows = scored_rows(self._read, NONE)
-        same = has[all_rows] & (sample.platforms[all_rows] == platform)
         kinds: dict[str, dict[str, Any]] = {}
         preds: dict[str, np.ndarray] = {}
         for kind in self._kinds:
-            by_view = self._logits[platform, kind]
-            logits, reading = self._shown(by_view, inputs, rows)
-            # Part by part, each on top of those before.
-            steps = [("titles" if inputs != "image" else "image", by_view[inputs, False][: len(rows)][own])]
-            if (inputs, True) in by_view:
-                steps.append(("descriptions where surer", logits[: len(rows)][own]))
+            parts = [(part, logits[: len(rows)][own]) for part, logits in self._steps(platform, kind, inputs)]
+            before = parts[-1][1]
             if self._profile.cross_platform.priors is not None:
-                steps.append(("priors re-estimated", self._with_priors(steps[-1][1], platform)))
-            preds[kind] = self._nodes(steps[-1][1])
-            row: dict[str, Any] = {
+                parts.append(("priors re-estimated", self._with_priors(before, platform)))
+            if self._models.again is not None:
+                again, words = self._models.again[kind]
+                last = steps(self._read, again[platform, kind], words.get(platform), self._asked(platform), inputs, self._descriptions)[-1][1]
+                parts.append(("self-trained", last[: len(rows)][own]))
+            preds[kind] = self._nodes(parts[-1][1])
+            kinds[kind] = {
                 "unseen": self._figures(preds[kind], target, groups),
-                "reading": reading,
-                "parts": [{"part": part, **self._figures(self._nodes(each), target, groups)["hierarchical"]} for part, each in steps],
-                "unseen_on_test": None,
-                "known": None,
+                "untouched": self._figures(self._nodes(before), target, groups),
+                "parts": [{"part": part, **self._figures(self._nodes(each), target, groups)["hierarchical"]} for part, each in parts],
+                **self._against_known(fold, kind),
             }
-            if tested.any():
-                with_all, _ = self._shown(self._logits[NONE, kind], inputs, all_rows, reading)
-                row["unseen_on_test"] = self._figures(preds[kind][tested], target[tested], groups[tested])
-                row["known"] = self._figures(self._nodes(with_all[same]), sample.nodes[all_rows][same], sample.groups[all_rows][same])
-            kinds[kind] = row
-        baselines = {name: nodes[own] for name, nodes in self._answers.get(fold, {}).items()}
+        baselines = {name: nodes[own] for name, nodes in self._models.answers.get(fold, {}).items()}
         first = best([Answered(name, nodes) for name, nodes in baselines.items()], target, sample.tree) if baselines else None
         for kind in self._kinds:
             kinds[kind]["against_baseline"] = asdict(against(preds[kind], first.pred, target, groups, sample.tree, seed)) if first else None
@@ -101,6 +98,39 @@ class Judge:
             "verdict": verdict(preds, target, groups, sample.tree, seed),
             "shift": self._shift(fold, rows[own]),
         }
+
+    def _against_known(self, fold: Fold, kind: Kind) -> dict[str, Any]:
+        """On the platform's test products: the model without it, the same corrected by labelled ones, and the one trained with it."""
+        platform, inputs = fold
+        read, sample = self._read, self._read.sample
+        asked, all_rows = self._asked(platform), scored_rows(read, NONE)
+        has = read.readable(inputs)
+        first = len(scored_rows(read, platform))
+        places = np.flatnonzero((sample.tested & has)[asked[:first]])
+        same = has[all_rows] & (sample.platforms[all_rows] == platform)
+        if not len(places):
+            return {"unseen_on_test": None, "known": None, "labelled": []}
+        logits = self._steps(platform, kind, inputs)[-1][1]
+        with_all = self._steps(NONE, kind, inputs)[-1][1]
+        target, groups = sample.nodes[asked[places]], sample.groups[asked[places]]
+        pool = len(asked) - len(pool_rows(read, platform, self._profile.seed))
+        pool_places = pool + np.flatnonzero(has[asked[pool:]])
+        return {
+            "unseen_on_test": self._figures(self._nodes(logits[places]), target, groups),
+            "known": self._figures(self._nodes(with_all[same]), sample.nodes[all_rows][same], sample.groups[all_rows][same]),
+            "labelled": curve(read, inputs, logits, self._models.words.get(platform), asked, places, pool_places, self._profile),
+        }
+
+    @property
+    def _descriptions(self) -> bool:
+        return self._profile.cross_platform.descriptions
+
+    def _asked(self, platform: str) -> np.ndarray:
+        return scored_rows(self._read, NONE) if platform == NONE else asked_rows(self._read, platform, self._related, self._profile.seed)
+
+    def _steps(self, platform: str, kind: Kind, inputs: Inputs) -> Steps:
+        models = self._models
+        return steps(self._read, models.logits[platform, kind], models.words.get(platform), self._asked(platform), inputs, self._descriptions)
 
     def _figures(self, pred: np.ndarray, target: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
         return figures(pred, target, groups, self._read.sample.tree, self._profile.seed)
@@ -120,24 +150,6 @@ class Judge:
     def _nodes(self, logits: np.ndarray) -> np.ndarray:
         return decode(logits, self._read.layout, self._profile.hierarchy.decoder).nodes
 
-    def _shown(self, by_view: Mapping[View, np.ndarray], inputs: Inputs, rows: np.ndarray, reading: str | None = None) -> tuple[np.ndarray, str]:
-        """Logits of the products as they are read, and how: by their titles, or by descriptions where the model is surer of those.
-
-        Args:
-            rows: the products at the front of the logits; what comes after them is read by its title.
-            reading: taken as given; None: chosen.
-        """
-        logits = by_view[inputs, False]
-        other = by_view.get((inputs, True))
-        if other is None or self._read.by_description is None:
-            return logits, "title"
-        text = np.array([kind == "text" for kind in self._read.reads.values()])
-        described = np.zeros(len(logits), dtype=bool)
-        described[: len(rows)] = self._read.by_description.present[rows][:, text].any(axis=1)
-        if reading is None:
-            reading = surer(logits[described], other[described], self._read, self._profile.hierarchy.decoder) if described.any() else "title"
-        return (np.where(described[:, None], other, logits), reading) if reading == "description" else (logits, reading)
-
     def _shift(self, fold: Fold, rows: np.ndarray) -> dict[str, Any]:
         """What is different, for the first kind of fusion, both sides read by titles and images: so what it loses is lost by the shift alone."""
         platform, inputs = fold
@@ -145,10 +157,10 @@ class Judge:
         kind = self._kinds[0]
         known = known_rows(read, platform, self._related)
         can = read.readable(inputs)[known]
+        offset, size = len(scored_rows(read, platform)), len(known)
         known = known[can]
-        offset = len(scored_rows(read, platform))
-        logits = self._logits[platform, kind][inputs, False]
-        pred = self._nodes(logits[offset:][can])
+        logits = self._models.logits[platform, kind][inputs, False]
+        pred = self._nodes(logits[offset : offset + size][can])
         target = sample.nodes[known]
         sums = ancestor_sums(truncate(pred, target, sample.tree), target, sample.tree)
         own = self._nodes(logits[np.searchsorted(scored_rows(read, platform), rows)])
@@ -173,23 +185,6 @@ class Judge:
         }
 
 
-def surer(titles: np.ndarray, descriptions: np.ndarray, read: Read, decoder: Any) -> str:
-    """ "title" or "description": what a platform's products are to be read by, judged without a label.
-
-    Ours. A model is unsure of a title that is only a name ("Rosé"), and of a description that only names materials: the mean probability of its
-    answers says which of the two it can read.
-
-    Args:
-        titles, descriptions: float [n, C], logits of the same products by either.
-    """
-    sure = [float(np.exp(_best(decode(logits, read.layout, decoder).joint, read)).mean()) for logits in (titles, descriptions)]
-    return "description" if sure[1] > sure[0] else "title"
-
-
-def _best(joint: np.ndarray, read: Read) -> np.ndarray:
-    return np.asarray(joint[:, read.layout.ends].max(axis=1))
-
-
 def shipped(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Adds to every fold the fusion that the other folds of the same inputs speak for: what one would have shipped without labels of the platform."""
     for fold in found:
@@ -198,5 +193,5 @@ def shipped(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         mean = {kind: float(np.mean([other["kinds"][kind]["unseen"]["hierarchical"]["f1"] for other in others])) if others else 0.0 for kind in kinds}
         name = max(kinds, key=lambda kind: mean[kind])
         row = fold["kinds"][name]
-        fold["shipped"] = {"name": name, "figures": row["unseen"], "against_baseline": row["against_baseline"], "reading": row["reading"]}
+        fold["shipped"] = {"name": name, "figures": row["unseen"], "against_baseline": row["against_baseline"]}
     return list(found)

@@ -16,14 +16,18 @@ from prodcat.evaluation.cross_platform import Inputs, RelatedShops
 from prodcat.evaluation.new_shop_baselines import NewShopBaselineConfig, Readable, answer, names
 from prodcat.model.fusion import Kind
 from prodcat.run_folder import Progress
+from prodcat.taxonomy import HeadLayout
 from prodcat.training.fusion_stage import FusionStageConfig
 from prodcat.training.in_memory import FusionData
 from prodcat.training.search import FusionInputs, Job, train_each
+from prodcat.training.words import WordsConfig, fit_words
 
 # What a model was asked to read: the inputs, and whether a description stood in the place of the title.
 View = tuple[Inputs, bool]
 # In the place of a platform: nothing is left out.
 NONE = ""
+# Labelled products of a platform that corrections draw from.
+POOL = 2000
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ def views(read: Read) -> list[View]:
         found.append(("image", False))
     if len(kinds) == 2:
         found.append(("text+image", False))
+        if read.by_description is not None:
+            found.append(("text+image", True))
     return found
 
 
@@ -80,40 +86,94 @@ def learned_rows(read: Read, platform: str, related: RelatedShops, among: np.nda
     return np.flatnonzero(among & ~np.isin(read.sample.platforms, list(related.of(platform))))
 
 
+def pool_rows(read: Read, platform: str, seed: int) -> np.ndarray:
+    """Labelled products of the platform that none is judged by, which a correction may learn from; for NONE there are none."""
+    sample = read.sample
+    if platform == NONE:
+        return np.zeros(0, dtype=np.int64)
+    # What is judged by the platform's test products must not be among them; the rest of those judged is, for few shops have more.
+    rows = np.flatnonzero((sample.platforms == platform) & sample.learned & ~sample.tested)
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:POOL])
+
+
+def asked_rows(read: Read, platform: str, related: RelatedShops, seed: int) -> np.ndarray:
+    """All products a model without this platform is asked: `scored_rows`, `known_rows`, `pool_rows`, in this order; some may stand twice."""
+    return np.concatenate([scored_rows(read, platform), known_rows(read, platform, related), pool_rows(read, platform, seed)])
+
+
+@dataclass(frozen=True)
+class Pseudo:
+    """Answers to products nobody has labelled, as labels.
+
+    Args:
+        targets: int32 [n, D] of all the sample's products; -1 where there is none.
+        kept: platform -> places in the data that `with_pseudo` makes.
+        digest: of all that.
+    """
+
+    targets: np.ndarray
+    kept: Mapping[str, np.ndarray]
+    digest: str
+
+
+def with_pseudo(read: Read, pseudo: Pseudo | None) -> FusionData:
+    """The sample's products; with pseudo-labels, then all of them by their titles once more, and by their descriptions."""
+    if pseudo is None:
+        return read.data
+    by_title = FusionData(read.data.vectors, read.data.present, pseudo.targets)
+    described = read.by_description if read.by_description is not None else read.data
+    return read.data.and_then(by_title).and_then(FusionData(described.vectors, described.present, pseudo.targets))
+
+
 def fusions(
-    read: Read, platforms: Sequence[str], related: RelatedShops, profile: CrossProfile, store: Store, on_progress: Progress
+    read: Read,
+    platforms: Sequence[str],
+    related: RelatedShops,
+    profile: CrossProfile,
+    store: Store,
+    on_progress: Progress,
+    kinds: Sequence[Kind] | None = None,
+    pseudo: Pseudo | None = None,
 ) -> dict[tuple[str, Kind], dict[View, np.ndarray]]:
-    """(platform left out or NONE, fusion) -> view -> logits float32 [n, C] of `scored_rows`, then `known_rows`."""
+    """(platform left out, fusion) -> view -> logits float32 [n, C] of `asked_rows`.
+
+    Args:
+        platforms: NONE among them for models that leave none out.
+        kinds: of fusion; None: the profile's.
+        pseudo: answers to learn from as well.
+    """
     config, sample = profile.cross_platform, read.sample
     seen = views(read)
     # All views one after the other: a job asks its platform's rows of each.
     asked = _of_view(read, seen[0])
     for view in seen[1:]:
         asked = asked.and_then(_of_view(read, view))
-    inputs = FusionInputs(read.data, read.data, read.reads, sample.tree)
+    inputs = FusionInputs(with_pseudo(read, pseudo), read.data, read.reads, sample.tree)
     jobs: dict[tuple[str, Kind], tuple[Job, Path]] = {}
     usable = read.data.present.any(axis=1)
-    for platform in [*platforms, NONE]:
+    for platform in platforms:
         learned = learned_rows(read, platform, related, sample.learned & usable)
         chosen = learned_rows(read, platform, related, sample.chosen & usable)
+        more = np.zeros(0, dtype=np.int64) if pseudo is None else pseudo.kept[platform]
         # A balanced loss counts labels: none of the platform's may be among them.
         objective = profile.objective(profile.stage_two.loss, read.layout, sample.targets[learned])
-        rows = np.concatenate([scored_rows(read, platform), known_rows(read, platform, related)])
-        for kind in config.kinds:
+        rows = asked_rows(read, platform, related, profile.seed)
+        for kind in kinds or config.kinds:
             fusion = profile.stage_two.fusion.model_copy(update={"kind": kind})
             loop = config.loop.model_copy(update={"seed": profile.seed})
             settings = FusionStageConfig(fusion=fusion, loop=loop, loss=profile.stage_two.loss)
             job = Job(
-                f"{kind}, " + (f"without {platform}" if platform else "with all"),
+                f"{kind}, " + (f"without {platform}" if platform else "with all") + (", self-trained" if pseudo else ""),
                 tuple(read.reads),
                 settings,
-                learned,
+                np.concatenate([learned, more]),
                 chosen,
                 np.concatenate([rows + number * len(sample.keys) for number in range(len(seen))]),
                 objective,
             )
-            jobs[platform, kind] = job, store.file("fusion", settings.model_dump_json(), objective, sorted(related.of(platform)), seen)
-    to_do = {id(job): (place, file) for place, (job, file) in jobs.items() if not file.is_file()}
+            made_for = (settings.model_dump_json(), objective, platform, sorted(related.of(platform)), seen, pseudo.digest if pseudo else "")
+            jobs[platform, kind] = job, store.file("fusion", *made_for)
+    to_do = {id(job): file for job, file in jobs.values() if not file.is_file()}
     trained = train_each(
         [job for job, file in jobs.values() if not file.is_file()],
         inputs,
@@ -123,13 +183,79 @@ def fusions(
         gpus=config.gpus_per_model,
     )
     for number, (job, logits) in enumerate(trained, len(jobs) - len(to_do) + 1):
-        store.put(to_do[id(job)][1], {"logits": logits})
+        store.put(to_do[id(job)], {"logits": logits})
         on_progress(f"model {number}/{len(jobs)}: {job.name}")
     found = {}
     for place, (_, file) in jobs.items():
         parts = np.split(load_file(file)["logits"], len(seen))
         found[place] = dict(zip(seen, parts, strict=True))
     return found
+
+
+@dataclass(frozen=True)
+class Worded:
+    """What a model of words says of `asked_rows`. Args: logits: by description or not -> float32 [n, C]; folder: its own (words.Words.load)."""
+
+    logits: Mapping[bool, np.ndarray]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class _WordsJob:
+    """Args: train: places in titles, titles again, descriptions; asked: rows; folder: gets the model."""
+
+    name: str
+    train: np.ndarray
+    asked: np.ndarray
+    folder: Path
+
+
+def words(
+    read: Read,
+    platforms: Sequence[str],
+    related: RelatedShops,
+    profile: CrossProfile,
+    store: Store,
+    on_progress: Progress,
+    pseudo: Pseudo | None = None,
+) -> dict[str, Worded]:
+    """Platform left out -> what the words say without it. Empty where the profile has no model of words; arguments as for `fusions`."""
+    settings, sample = profile.stage_two.words, read.sample
+    if settings is None or "text" not in read.reads.values():
+        return {}
+    size = len(sample.keys)
+    readable = np.array([bool(text) for text in read.texts[:size]])
+    own = sample.targets if pseudo is None else pseudo.targets
+    targets = read.layout.end_targets(np.concatenate([sample.targets, own, own]))
+    jobs: dict[str, tuple[_WordsJob, Path]] = {}
+    for platform in platforms:
+        learned = learned_rows(read, platform, related, sample.learned & readable)
+        if pseudo is not None:
+            learned = np.concatenate([learned, pseudo.kept[platform]])
+        made_for = (settings.model_dump_json(), profile.seed, platform, sorted(related.of(platform)), pseudo.digest if pseudo else "")
+        file = store.file("words", *made_for)
+        asked = asked_rows(read, platform, related, profile.seed)
+        jobs[platform] = _WordsJob(f"words without {platform or 'none'}", learned, asked, file.with_suffix("")), file
+    to_do = {id(job): file for job, file in jobs.values() if not file.is_file()}
+    work = [job for job, file in jobs.values() if not file.is_file()]
+    cpus = profile.cross_platform.cpus_per_model
+    done = each(_words_of, work, read.texts, targets, read.layout, settings, profile.seed, cpus=cpus, name=lambda job: job.name)
+    for number, (job, found) in enumerate(done, 1):
+        store.put(to_do[id(job)], found)
+        on_progress(f"words {number}/{len(to_do)}: {job.name}")
+    answers = {platform: (load_file(file), job.folder) for platform, (job, file) in jobs.items()}
+    return {platform: Worded({False: found["titles"], True: found["descriptions"]}, folder) for platform, (found, folder) in answers.items()}
+
+
+def _words_of(
+    job: _WordsJob, texts: Sequence[str | None], targets: np.ndarray, layout: HeadLayout, config: WordsConfig, seed: int
+) -> dict[str, np.ndarray]:
+    size = len(texts) // 2
+    shown = [texts[place if place < size else place - size] or "" for place in job.train.tolist()]
+    model = fit_words(shown, targets[job.train], layout, config, seed)
+    model.save(job.folder)
+    views = {"titles": job.asked, "descriptions": job.asked + size}
+    return {name: model.read([texts[place] or "" for place in rows.tolist()], layout) for name, rows in views.items()}
 
 
 def _of_view(read: Read, view: View) -> FusionData:

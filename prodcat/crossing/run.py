@@ -10,6 +10,7 @@ OUT/cross_platform.md and .json
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from typing import Any
 import numpy as np
 
 from prodcat.catalog.store import Catalog
+from prodcat.crossing.combined import all_they_have, by_descriptions, inputs_of, pseudo_labels, steps
 from prodcat.crossing.config import CrossProfile
-from prodcat.crossing.features import read_sample
-from prodcat.crossing.judged import Judge, folds, shipped
-from prodcat.crossing.models import Store, baselines, fusions
+from prodcat.crossing.features import Read, read_sample
+from prodcat.crossing.judged import Judge, Models, folds, shipped
+from prodcat.crossing.models import NONE, Store, View, Worded, asked_rows, baselines, fusions, scored_rows, words
 from prodcat.crossing.sample import draw
 from prodcat.errors import FeedError
 from prodcat.evaluation.cross_platform import RelatedShops, markdown
+from prodcat.model.fusion import Kind
 from prodcat.run_folder import Progress
 
 
@@ -60,10 +63,14 @@ def cross_platform(catalog: Catalog, out: Path, profile: CrossProfile, on_progre
     on_progress("left out in turn: " + ", ".join(f"{platform} ({inputs})" for platform, inputs in left_out))
     store = Store(out / "models", "\n".join([sample.digest, *sorted(f"{name} {made}" for name, made in read.fingerprints.items())]))
     platforms = list(dict.fromkeys(platform for platform, _ in left_out))
-    logits = fusions(read, platforms, related, profile, store, on_progress)
+    logits = fusions(read, [*platforms, NONE], related, profile, store, on_progress)
+    worded = words(read, [*platforms, NONE], related, profile, store, on_progress)
+    again = None
+    if config.self_training is not None:
+        again = {kind: _self_trained(kind, read, platforms, related, logits, worded, profile, store, on_progress) for kind in config.kinds}
     answers = baselines(read, left_out, related, profile, store, on_progress) if config.baselines else {}
     on_progress("figures ...")
-    judge = Judge(read, related, logits, answers, profile)
+    judge = Judge(read, related, Models(logits, worded, again, answers), profile)
     found = {
         "catalog": {"digest": catalog.digest, "path": str(catalog.path)},
         "products": len(sample.keys),
@@ -78,3 +85,31 @@ def cross_platform(catalog: Catalog, out: Path, profile: CrossProfile, on_progre
     table.write_text(markdown(found), encoding="utf-8")
     file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return Crossed(found, table, file)
+
+
+def _self_trained(
+    kind: Kind,
+    read: Read,
+    platforms: Sequence[str],
+    related: RelatedShops,
+    logits: Mapping[tuple[str, Kind], Mapping[View, np.ndarray]],
+    worded: Mapping[str, Worded],
+    profile: CrossProfile,
+    store: Store,
+    on_progress: Progress,
+) -> tuple[Mapping[tuple[str, Kind], Mapping[View, np.ndarray]], Mapping[str, Worded]]:
+    """Models of one kind that learned from the first ones' surest answers to the left-out platform as well."""
+    config, decoder = profile.cross_platform, profile.hierarchy.decoder
+    assert config.self_training is not None
+    answered, by_description = {}, {}
+    for platform in platforms:
+        asked, own = asked_rows(read, platform, related, profile.seed), worded.get(platform)
+        by_view, first = logits[platform, kind], len(scored_rows(read, platform))
+        last = {inputs: steps(read, by_view, own, asked, inputs, config.descriptions)[-1][1] for inputs in inputs_of(read)}
+        answered[platform] = all_they_have(read, last, asked)[:first]
+        by_description[platform] = by_descriptions(read, by_view, own, asked, decoder)[:first]
+    pseudo = pseudo_labels(read, answered, by_description, decoder, config.self_training)
+    return (
+        fusions(read, platforms, related, profile, store, on_progress, [kind], pseudo),
+        words(read, platforms, related, profile, store, on_progress, pseudo),
+    )

@@ -51,6 +51,7 @@ class Sample:
     keys: list[str]
     titles: list[str | None]
     descriptions: list[str | None]
+    languages: list[str | None]
     platforms: np.ndarray
     groups: np.ndarray
     targets: np.ndarray
@@ -120,6 +121,7 @@ def draw(catalog: Catalog, out: Path, config: SampleConfig, seed: int, scored_pl
         keys=taken_keys,
         titles=full["title"].to_pylist(),
         descriptions=full["description"].to_pylist(),
+        languages=full["language"].to_pylist(),
         platforms=platforms[rows],
         groups=np.array(table["group"].take(pa.array(rows)).to_pylist(), dtype=object),
         targets=tree.path_indices[nodes[rows]],
@@ -144,7 +146,7 @@ def _write(catalog: Catalog, keys: list[str], out: Path) -> pa.Table:
             table = table.filter(pc.is_in(table["key"], value_set=wanted))
             if table.num_rows:
                 writer.write_table(table, row_group_size=256)
-                texts.append(table.select(["key", "title", "description"]))
+                texts.append(table.select(["key", "title", "description", "language"]))
     part.replace(out)
     found = pa.concat_tables(texts)
     return found.take(pc.index_in(wanted, value_set=found["key"].combine_chunks()))

@@ -4,7 +4,7 @@
     taxonomy.json      the tree
     cascade.yaml       decoder, stops, calibration of both stages, gate, back-off, conformal sets, text fields
     stage_one/         model.onnx, tokenizer.json, text_stage.yaml
-    stage_two/         model.safetensors, modalities.safetensors, multimodal_stage.yaml
+    stage_two/         model.safetensors, modalities.safetensors, multimodal_stage.yaml; words.safetensors, words.json where it reads words
     encoders/NAME/     each a self-contained encoder folder
     seen.safetensors   hashes of the products it was trained, calibrated and gated on, so that evaluation can leave them out
 
@@ -27,6 +27,7 @@ from prodcat.config import Config, read_yaml, validate
 from prodcat.encoders.inputs import MANIFEST as ENCODER
 from prodcat.encoders.inputs import TOKENIZER_FILES
 from prodcat.errors import BundleError, TaxonomyError
+from prodcat.model.words import TERMS, WORDS
 from prodcat.prediction.cascade import Cascade, CascadeSettings
 from prodcat.prediction.preparing import SETTINGS as PREPARING
 from prodcat.prediction.preparing import Preparation
@@ -36,7 +37,7 @@ from prodcat.taxonomy import HeadLayout, Taxonomy
 if TYPE_CHECKING:
     from prodcat.prediction.multimodal_stage import MultimodalStage
 
-FORMAT = 5
+FORMAT = 6
 MANIFEST, TAXONOMY, CASCADE, SEEN = "manifest.json", "taxonomy.json", "cascade.yaml", "seen.safetensors"
 STAGE_ONE, STAGE_TWO, ENCODERS = "stage_one", "stage_two", "encoders"
 
@@ -119,7 +120,7 @@ class Bundle:
 
     def preparation(self) -> Preparation:
         """What stage two is to read, without its model."""
-        return Preparation(self.folder)
+        return Preparation(self.folder, self.layout)
 
     def multimodal_stage(self, *, device: str = "cpu") -> "MultimodalStage":
         """Raises BundleError where an encoder in the bundle is not the one the fusion was trained on, or the fusion's logits have other columns."""
@@ -149,7 +150,7 @@ class Bundle:
 def for_text_stage(name: str) -> bool:
     """What a text replica reads of a bundle: stage one, and how stage two wants its inputs. Not the weights, which may take minutes to sum up."""
     top, _, file = name.rpartition("/")
-    return top == STAGE_ONE or file == PREPARING or (top.startswith(f"{ENCODERS}/") and file in (ENCODER, *TOKENIZER_FILES))
+    return top == STAGE_ONE or file in (PREPARING, WORDS, TERMS) or (top.startswith(f"{ENCODERS}/") and file in (ENCODER, *TOKENIZER_FILES))
 
 
 def key_hash(keys: Sequence[str]) -> np.ndarray:

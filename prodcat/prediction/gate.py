@@ -7,12 +7,13 @@ may be lost or by what may be paid, with the whole curve of thresholds kept as e
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from prodcat.config import Config
+from prodcat.contracts import UNNAMED
 from prodcat.decoding import hierarchical_counts
 from prodcat.errors import TrainingError
 from prodcat.taxonomy import HasLayout
@@ -59,6 +60,11 @@ class GateConfig(Config):
     )
     prices: GatePrices = GatePrices()
     per_platform: bool = Field(False, description="choose a threshold for each platform by itself, by the same rule")
+    unknown_platforms: Literal["stage_two", "stage_one"] = Field(
+        "stage_two",
+        description="products that name a platform none was trained on. stage_two: all of them, for stage one has learned how its own shops write "
+        "and is as sure of others; stage_one: by the common threshold. A product that names no platform is gated by that in any case",
+    )
     min_platform_products: int = Field(
         200, ge=1, description="labelled validation products a platform needs for a threshold of its own; with fewer it uses that of all products"
     )
@@ -114,6 +120,7 @@ class Gate(Config):
         curve: of all validation products, as if all had one threshold.
         outcome: of all validation products, each under its own threshold; None if there were none.
         prices: that costs were counted with.
+        known: the platforms that were trained on, where products of others all go to stage two; None: they do not.
     """
 
     threshold: float = Field(1.0, ge=0, le=1)
@@ -123,6 +130,7 @@ class Gate(Config):
     platforms: dict[str, PlatformGate] = Field({}, description="thresholds of the platforms that have one of their own, by name")
     outcome: GateOutcome | None = None
     prices: GatePrices = GatePrices()
+    known: tuple[str, ...] | None = None
 
     @property
     def chosen(self) -> GatePoint | None:
@@ -135,12 +143,14 @@ class Gate(Config):
         return _nearest(self.masked_curve, self.threshold)
 
     def threshold_of(self, platform: str) -> float:
+        if self.known is not None and platform != UNNAMED and platform not in self.known:
+            return 1.0
         own = self.platforms.get(platform)
         return self.threshold if own is None else own.threshold
 
     def sure(self, confidence: np.ndarray, platforms: Sequence[str] | np.ndarray | None = None) -> np.ndarray:
         """float [n], names [n] -> bool [n]; without names the common threshold is everybody's."""
-        if platforms is None or not self.platforms:
+        if platforms is None or not (self.platforms or self.known is not None):
             return np.asarray(confidence > self.threshold)
         thresholds = np.array([self.threshold_of(platform) for platform in platforms], dtype=np.float64)
         return np.asarray(confidence > thresholds)

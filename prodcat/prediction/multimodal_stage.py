@@ -16,13 +16,15 @@ from torch import nn
 
 from prodcat.config import read_yaml, validate
 from prodcat.contracts import Product
+from prodcat.decoding import averaged
 from prodcat.encoders.encoder import Encoder, Tower, load
 from prodcat.errors import BundleError
 from prodcat.model.fusion import FusionConfig, Modality
 from prodcat.model.fusions.ensemble import members_of
+from prodcat.model.fusions.expert import WithExpert
 from prodcat.model.fusions.registry import build
 from prodcat.prediction.cascade import StageTwoOutput
-from prodcat.prediction.preparing import SETTINGS, STAGE_ONE_VECTOR, InputSettings, Preparation, Prepared
+from prodcat.prediction.preparing import SETTINGS, STAGE_ONE_VECTOR, WORDS, InputSettings, Preparation, Prepared
 from prodcat.taxonomy import HasLayout
 
 WEIGHTS, STATISTICS = "model.safetensors", "modalities.safetensors"
@@ -61,7 +63,7 @@ class MultimodalStage:
     def __init__(self, folder: Path, tree: HasLayout, fingerprints: Mapping[str, str], *, device: str = "cpu") -> None:
         place = folder / "stage_two"
         self.settings = validate(MultimodalStageSettings, read_yaml(place / SETTINGS), str(place / SETTINGS))
-        self.preparation = Preparation(folder)
+        self.preparation = Preparation(folder, tree.layout)
         encoders = {
             name: load(folder / "encoders" / name, device=device)
             for name in sorted({m.encoder for m in self.settings.modalities} - {STAGE_ONE_VECTOR})
@@ -76,7 +78,7 @@ class MultimodalStage:
                     f"{folder / 'encoders' / modality.encoder}: its {modality.tower} tower has fingerprint {fingerprint[:16]}, "
                     f"but stage two was trained on {str(fingerprints.get(modality.name))[:16]}; rebuild the bundle or bring back the encoder"
                 )
-        self._device = torch.device(device)
+        self._device, self._layout = torch.device(device), tree.layout
         statistics = load_arrays(place / STATISTICS)
         self._model = build(modalities(self.settings, self._towers, statistics), tree, self.settings.fusion, self.settings.members)
         try:
@@ -85,6 +87,8 @@ class MultimodalStage:
             raise BundleError(
                 f"{place / WEIGHTS}: not the weights of a {self.settings.fusion.kind} fusion with {len(tree)} logits ({error}); rebuild the bundle"
             ) from error
+        if self.settings.words is not None:
+            self._model = WithExpert(self._model)
         self._model.to(self._device).eval()
 
     def read(self, products: Sequence[Product], vectors: np.ndarray | None = None) -> StageTwoOutput:
@@ -96,13 +100,27 @@ class MultimodalStage:
         """On the CPU: tokens and pixels of what each product has."""
         return self.preparation.prepare(products, vectors)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `encode` gives, in the order of its columns."""
+        return (*(modality.name for modality in self.settings.modalities), *((WORDS,) if self.settings.words is not None else ()))
+
     def infer(self, prepared: Prepared) -> np.ndarray:
         """On the device -> logits float32 [n, C]; of products that are not readable they say nothing."""
-        return self.fuse(*self.encode(prepared))
+        features, present = self.encode(prepared)
+        logits = self.fuse(features, present)
+        if prepared.described is not None:
+            rows, twins = prepared.described
+            again, there = self.encode(twins)
+            for column, (name, tower) in enumerate(self._towers.items()):
+                if tower is not None and tower.reads == "image":
+                    again[name], there[:, column] = features[name][rows], present[rows, column]
+            logits[rows] = averaged([logits[rows], self.fuse(again, there)], self._layout)
+        return logits
 
     def encode(self, prepared: Prepared) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Modality -> float32 [n, d], zeros where a product lacks it, and bool [n, M] in the order of the names."""
-        features, present = {}, np.zeros((prepared.size, len(self._towers)), dtype=bool)
+        features, present = {}, np.zeros((prepared.size, len(self.names)), dtype=bool)
         for column, modality in enumerate(self.settings.modalities):
             name, tower = modality.name, self._towers[modality.name]
             features[name] = np.zeros((prepared.size, modality.dim), dtype=np.float32)
@@ -110,6 +128,11 @@ class MultimodalStage:
                 rows, inputs = prepared.inputs[name]
                 features[name][rows] = inputs if tower is None else _encoded(tower, inputs, self.preparation.pad(name))
                 present[rows, column] = True
+        if self.settings.words is not None:
+            features[WORDS] = np.zeros((prepared.size, len(self._layout)), dtype=np.float32)
+            if WORDS in prepared.inputs:
+                rows, logits = prepared.inputs[WORDS]
+                features[WORDS][rows], present[rows, -1] = logits, True
         return features, present
 
     def fuse(self, features: Mapping[str, np.ndarray], present: np.ndarray) -> np.ndarray:

@@ -7,23 +7,28 @@ Shapes: n products, m of them with a modality, T tokens, S pixels a side, W widt
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import Field
 
 from prodcat.config import Config, read_yaml
 from prodcat.contracts import Product
 from prodcat.encoders.inputs import ImageInput, Manifest, TextReading, Tokens
 from prodcat.errors import BundleError, ImageError
 from prodcat.images import ImageLimits, decode
+from prodcat.model.words import Words
 from prodcat.prediction.text_stage import TextStage, text_stage_fingerprint
+from prodcat.taxonomy import HeadLayout
 
 SETTINGS = "multimodal_stage.yaml"
 # The modality that is stage one's own vector and no encoder of its own.
 STAGE_ONE_VECTOR = "stage_one"
+# The input that is the log probabilities of the model of words, made here as well: they are small, and the words need no device.
+WORDS = "words"
 
 T = TypeVar("T")
 ImageProblem = tuple[str, str]
@@ -44,6 +49,8 @@ class InputSettings(Config):
 
     modalities: tuple[ModalitySettings, ...]
     image_limits: ImageLimits = ImageLimits()
+    words: TextReading | None = Field(None, description="what the model of words reads; null: the bundle has none")
+    descriptions: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,13 +59,15 @@ class Prepared:
 
     Args:
         inputs: modality -> rows int64 [m] and their token ids int32 [m, T], pixels uint8 [m, S, S, 3], or vectors of stage one float32 [m, W].
-            Modalities that read the same pixels share one array, so that they travel once.
+            Modalities that read the same pixels share one array, so that they travel once. Under WORDS, log probabilities float32 [m, C].
         image_problems: n entries.
+        described: the rows, int64 [k], that are read a second time, and their texts, of which a description is in the place of the title.
     """
 
     size: int
     inputs: dict[str, tuple[np.ndarray, np.ndarray]]
     image_problems: tuple[ImageProblem | None, ...]
+    described: "tuple[np.ndarray, Prepared] | None" = None
 
     @property
     def readable(self) -> np.ndarray:
@@ -74,13 +83,15 @@ class Preparation:
 
     Args:
         folder: the bundle's.
+        layout: the columns of its logits.
 
     Raises:
         BundleError: a modality names a tower that its encoder does not have.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, layout: HeadLayout) -> None:
         place = folder / "stage_two" / SETTINGS
+        self._layout = layout
         document = read_yaml(place)
         # The file holds the fusion's settings too, whose class needs torch.
         self.settings = InputSettings.model_validate({name: document[name] for name in InputSettings.model_fields if name in document})
@@ -100,6 +111,11 @@ class Preparation:
                 raise BundleError(
                     f"{place}: modality {modality.name} reads the {modality.tower} tower of {encoder}, which has none; rebuild the bundle"
                 )
+
+    @cached_property
+    def words(self) -> Words:
+        """The model of words; only where settings.words is given."""
+        return Words.load(self._folder / "stage_two")
 
     @cached_property
     def stage_one(self) -> TextStage:
@@ -149,20 +165,35 @@ class Preparation:
                 found = pixels[same]
             if len(found[0]):
                 inputs[name] = found
-        return Prepared(len(products), inputs, tuple(problems))
+        if self.settings.words is not None:
+            rows, texts = _some(_texts_of(products, self.settings.words))
+            if texts:
+                inputs[WORDS] = rows, self.words.read(texts, self._layout)
+        return Prepared(len(products), inputs, tuple(problems), self._described(products))
+
+    def _described(self, products: Sequence[Product]) -> tuple[np.ndarray, Prepared] | None:
+        """The second reading of products that have both texts; without their images, which are the same."""
+        if not self.settings.descriptions:
+            return None
+        rows = np.array([row for row, product in enumerate(products) if product.title and product.description], dtype=np.int64)
+        if not len(rows):
+            return None
+        twins = [replace(products[row], title=products[row].description, description=None, image=None, image_problem=None) for row in rows]
+        return rows, self.prepare(twins)
 
     def joined(self, parts: Sequence[Prepared]) -> Prepared:
         """Several requests' products as one batch, in order."""
         starts = np.cumsum([0, *(part.size for part in parts)])
         inputs = {}
-        for modality in self.settings.modalities:
-            name = modality.name
+        for name in [*(modality.name for modality in self.settings.modalities), WORDS]:
             having = [(start, *part.inputs[name]) for start, part in zip(starts, parts, strict=False) if name in part.inputs]
             if having:
                 rows = np.concatenate([start + rows for start, rows, _ in having])
                 arrays = [array for _, _, array in having]
                 inputs[name] = rows, _padded(arrays, self._texts[name].settings.pad_id) if name in self._texts else np.concatenate(arrays)
-        return Prepared(int(starts[-1]), inputs, tuple(problem for part in parts for problem in part.image_problems))
+        again = [(start, *part.described) for start, part in zip(starts, parts, strict=False) if part.described is not None]
+        described = (np.concatenate([start + rows for start, rows, _ in again]), self.joined([twins for _, _, twins in again])) if again else None
+        return Prepared(int(starts[-1]), inputs, tuple(problem for part in parts for problem in part.image_problems), described)
 
     def pad(self, modality: str) -> int | None:
         """The id that fills short rows of a text modality; None for any other."""

@@ -3,7 +3,7 @@
 import base64
 import binascii
 
-from prodcat.contracts import Product
+from prodcat.contracts import UNNAMED, Product
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.cascade import Answer, Unreadable
 from prodcat.prediction.conformal import common_path
@@ -11,7 +11,7 @@ from prodcat.serving.schema import AlternativePath, ClassifyRequest, ClassifyRes
 from prodcat.taxonomy import format_path
 
 # What a product is called that came without a shop or an id; neither is read by a model.
-PLATFORM, PRODUCT_ID = "http", "request"
+PRODUCT_ID = "request"
 
 
 def to_product(request: ClassifyRequest, image: bytes | None = None) -> Product | Problem:
@@ -34,7 +34,7 @@ def to_product(request: ClassifyRequest, image: bytes | None = None) -> Product 
         except (binascii.Error, ValueError) as error:
             return problem("image_not_base64", f"the image is not base64 ({error}); send the file's bytes in standard base64, or leave the image out")
     return Product(
-        platform=request.platform or PLATFORM,
+        platform=request.platform or UNNAMED,
         product_id=request.product_id or PRODUCT_ID,
         title=request.title,
         description=request.description,

@@ -24,6 +24,7 @@ from prodcat.taxonomy import Taxonomy
 from prodcat.training.loop import Batch, LoopConfig
 from prodcat.training.tables import fixed_rows
 from prodcat.training.text_stage import badness
+from prodcat.training.words import WordsConfig
 
 # Where a FusionStageModule keeps its fusion.
 _FUSION = "fusion."
@@ -39,6 +40,14 @@ class FusionStageConfig(Config):
         None,
         min_length=1,
         description=f"feature sets that are fused: an encoder's name, NAME_image and NAME_text where it is a CLIP, {STAGE_ONE_VECTOR}; null: all",
+    )
+    words: WordsConfig | None = Field(
+        None, description="a linear model of the title's n-grams beside the fusion, whose log probabilities are added to its logits; null: none"
+    )
+    descriptions: bool = Field(
+        False,
+        description="a product with a description is read a second time by it, in the place of the title, and the answers' probabilities are "
+        "averaged: whichever of the two the model is surer of says more. For shops whose titles are only names",
     )
     members: int = Field(1, ge=1, description="fusions trained one after another, from seeds that count up, which answer together")
     loop: LoopConfig = LoopConfig(epochs=40, batch_size=128, learning_rate=1e-3, weight_decay=0.05)

@@ -25,6 +25,9 @@ FEW = (
     "cross_platform.loop={epochs: 3, batch_size: 32, learning_rate: 0.003}",
     "cross_platform.baseline.iterations=20",
     "cross_platform.priors={}",
+    "cross_platform.self_training={share: 0.5}",
+    "cross_platform.labelled=[5]",
+    "cross_platform.labelled_draws=2",
 )
 
 
@@ -57,14 +60,17 @@ def test_platforms_as_if_they_were_new(catalog: Catalog, shops: list[str], tiny_
         assert set(fold["kinds"]) == {"early", "late"}
         for row in fold["kinds"].values():
             parts = [step["part"] for step in row["parts"]]
-            assert parts == {"text": ["titles", "descriptions where surer"], "image": ["image"], "text+image": ["titles"]}[inputs] + [
-                "priors re-estimated"
-            ]
+            told_of = ["image"] if inputs == "image" else ["titles", "words", "descriptions averaged"]
+            assert parts == [*told_of, "priors re-estimated", "self-trained"]
+            assert row["untouched"]["hierarchical"]["f1"] == row["parts"][len(told_of) - 1]["f1"]
             assert row["parts"][-1]["f1"] == row["unseen"]["hierarchical"]["f1"]
             low, high = row["unseen"]["hierarchical"]["f1_ci"]
             assert low <= row["unseen"]["hierarchical"]["f1"] <= high
             assert (row["known"] is None) == (row["unseen_on_test"] is None)
+            assert row["known"] is not None or row["labelled"] == []
             if row["known"] is not None:
+                assert [each["labelled"] for each in row["labelled"]] == [5]
+                assert row["labelled"][0]["lowest"] <= row["labelled"][0]["f1"] <= row["labelled"][0]["highest"]
                 assert row["known"]["products"] == row["unseen_on_test"]["products"] <= row["unseen"]["products"]
         assert fold["verdict"]["ship"] in ("early", "late")
         assert fold["shipped"]["name"] in fold["kinds"]
@@ -84,7 +90,7 @@ def test_platforms_as_if_they_were_new(catalog: Catalog, shops: list[str], tiny_
     assert not [line for line in told if line.startswith(("model", "baseline"))]
 
     # One that was lost is made again, and is the same.
-    fusion = next(file for file in before if "logits" in load_file(file))
+    fusion = next(file for file in before if file.suffix and "logits" in load_file(file))
     kept = load_file(fusion)["logits"]
     fusion.unlink()
     cross_platform(catalog, tmp_path / "out", settings, on_progress=told.append)

@@ -1,0 +1,113 @@
+"""From what models say of each reading of a product to one answer, part by part; and from answers that are sure to labels for the next training.
+
+Shapes: n products asked, C columns.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from prodcat.crossing.config import SelfTrainingConfig
+from prodcat.crossing.features import Read
+from prodcat.crossing.models import Pseudo, View, Worded, scored_rows
+from prodcat.decoding import DecoderName, averaged, decode
+from prodcat.evaluation.cross_platform import Inputs
+
+Steps = list[tuple[str, np.ndarray]]
+
+
+def steps(read: Read, by_view: Mapping[View, np.ndarray], words: Worded | None, rows: np.ndarray, inputs: Inputs, descriptions: bool) -> Steps:
+    """What is said of the products by these inputs, part by part, each on top of those before: name and logits float [n, C].
+
+    Args:
+        rows: int [n], the products asked, as the logits have them.
+    """
+    found: Steps = [("image" if inputs == "image" else "titles", by_view[inputs, False])]
+    if inputs == "image":
+        return found
+    if words is not None:
+        found.append(("words", found[-1][1] + words.logits[False]))
+    if descriptions and (inputs, True) in by_view:
+        other = by_view[inputs, True] + (words.logits[True] if words is not None else 0.0)
+        both = described(read)[rows] & read.has["text"][rows]
+        logits = found[-1][1].copy()
+        if both.any():
+            logits[both] = averaged([logits[both], other[both]], read.layout)
+        found.append(("descriptions averaged", logits))
+    return found
+
+
+def described(read: Read) -> np.ndarray:
+    """bool [n of the sample]: products that are read by their descriptions too."""
+    has_both = [bool(title) and bool(text) for title, text in zip(read.sample.titles, read.sample.descriptions, strict=True)]
+    return np.array(has_both, dtype=bool) & read.sample.texts_count
+
+
+def widest(read: Read, rows: np.ndarray) -> dict[Inputs, np.ndarray]:
+    """All that each product has -> the places in `rows` of the products that have just that."""
+    text, image = read.has["text"][rows], read.has["image"][rows]
+    found: dict[Inputs, np.ndarray] = {"text+image": text & image, "text": text & ~image, "image": image & ~text}
+    return {inputs: np.flatnonzero(here) for inputs, here in found.items() if here.any()}
+
+
+def pseudo_labels(
+    read: Read, logits: Mapping[str, np.ndarray], by_description: Mapping[str, np.ndarray], decoder: DecoderName, config: SelfTrainingConfig
+) -> Pseudo:
+    """Answers to the products of platforms as labels to learn from: of each category the surest.
+
+    A category's own surest and not the surest of all: those would be of the easy categories, and teach the others away.
+
+    Args:
+        logits: platform -> float [m, C] of its `scored_rows`, by all that each product has.
+        by_description: platform -> bool [m]: products whose description the models are surer of than of the title.
+    """
+    size, depth = read.sample.targets.shape
+    targets = np.full((size, depth), -1, dtype=read.sample.targets.dtype)
+    kept: dict[str, np.ndarray] = {}
+    for platform, own in logits.items():
+        rows = scored_rows(read, platform)
+        answered = decode(own, read.layout, decoder)
+        sure = answered.joint[np.arange(len(own)), answered.ends]
+        chosen: list[int] = []
+        for node in np.unique(answered.nodes).tolist():
+            places = np.flatnonzero(answered.nodes == node)
+            places = places[np.argsort(-sure[places], kind="stable")]
+            chosen += places[: max(1, int(len(places) * config.share))].tolist()
+        places = np.array(sorted(chosen), dtype=np.int64)
+        targets[rows[places]] = read.sample.tree.path_indices[answered.nodes[places]]
+        kept[platform] = np.where(by_description[platform][places], 2 * size, size) + rows[places]
+    digest = hashlib.sha256(targets.tobytes() + b"".join(kept[platform].tobytes() for platform in sorted(kept))).hexdigest()
+    return Pseudo(targets, kept, digest)
+
+
+def confidence(logits: np.ndarray, read: Read, decoder: DecoderName) -> np.ndarray:
+    """float [n]: log probability of the likeliest end."""
+    return np.asarray(decode(logits, read.layout, decoder).joint[:, read.layout.ends].max(axis=1))
+
+
+def by_descriptions(read: Read, by_view: Mapping[View, np.ndarray], words: Worded | None, rows: np.ndarray, decoder: DecoderName) -> np.ndarray:
+    """bool [n]: products asked whose description is surer than their title."""
+    if ("text", True) not in by_view:
+        return np.zeros(len(rows), dtype=bool)
+    title, other = (by_view["text", view] + (words.logits[view] if words is not None else 0.0) for view in (False, True))
+    return np.asarray(described(read)[rows] & (confidence(other, read, decoder) > confidence(title, read, decoder)))
+
+
+def all_they_have(read: Read, last: Mapping[Inputs, np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Args: last: inputs -> logits float [n, C] of the products asked. Returns: float [n, C], of each by all it has."""
+    found = np.zeros_like(next(iter(last.values())))
+    for inputs, places in widest(read, rows).items():
+        found[places] = last[inputs][places]
+    return found
+
+
+def inputs_of(read: Read) -> Sequence[Inputs]:
+    """What the sample's products may be read by."""
+    kinds = set(read.reads.values())
+    found: list[Inputs] = []
+    if "text" in kinds:
+        found.append("text")
+    if "image" in kinds:
+        found.append("image")
+    return [*found, "text+image"] if len(kinds) == 2 else found

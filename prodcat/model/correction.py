@@ -1,0 +1,191 @@
+"""What some labelled products of a new platform change of stage two's answers to that platform: a linear correction of its logits, fitted in seconds,
+without touching any model. Knows no catalog and no bundle.
+
+    z' = (z / softness + W x) * scale
+
+x are the terms of the title that the model of words knows, the vectors stage two reads, each of length 1, and a constant. The softened logits leave
+the labelled products a say where the models are sure and wrong. Ours; a residual fit on top of frozen models, as in Ng and others' stacking.
+
+Shapes: n products, V terms, d_m dimensions of modality m, C columns (taxonomy.HeadLayout).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field
+from scipy.sparse import csr_matrix
+
+from prodcat.config import Config
+from prodcat.decoding import log_conditionals
+from prodcat.taxonomy import HeadLayout
+
+# A constant beside vectors of length 1: how freely a category's share may change.
+_CONSTANT = 0.5**0.5
+
+
+class CorrectionConfig(Config):
+    """How far labelled products of a platform may move its answers. Defaults are ours, chosen by leaving shops out (docs/log.md)."""
+
+    softness: float = Field(3.0, ge=1, description="the models' logits are divided by this before they are corrected")
+    penalty: float = Field(0.3, gt=0, description="of the squared weights: the larger, the less a product says of others")
+    iterations: int = Field(60, ge=1, description="steps of L-BFGS, at most")
+    folds: int = Field(5, ge=2, description="of the cross-validation that scales the corrected logits, so that confidences mean something")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """n products as a correction reads them.
+
+    Args:
+        logits: float [n, C], of the models.
+        words: float [n, V] of the model of words' terms; None without one.
+        vectors: modality -> float32 [n, d_m]; present: modality -> bool [n].
+    """
+
+    logits: np.ndarray
+    words: csr_matrix | None
+    vectors: Mapping[str, np.ndarray]
+    present: Mapping[str, np.ndarray]
+
+    def rows(self, chosen: np.ndarray) -> "Evidence":
+        """Args: chosen: row numbers."""
+        return Evidence(
+            self.logits[chosen],
+            None if self.words is None else self.words[chosen],
+            {name: values[chosen] for name, values in self.vectors.items()},
+            {name: here[chosen] for name, here in self.present.items()},
+        )
+
+    def units(self) -> dict[str, np.ndarray]:
+        """Modality -> float32 [n, d_m] of length 1, zeros where a product lacks it."""
+        return {name: unit(values) * self.present[name][:, None] for name, values in self.vectors.items()}
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A fitted one.
+
+    Args:
+        terms: int [t], rows of the vocabulary that labelled products have; weights: float32 [t, C].
+        by_modality: modality -> float32 [d_m, C].
+        bias: float32 [C].
+        scale: float.
+    """
+
+    softness: float
+    scale: float
+    terms: np.ndarray
+    weights: np.ndarray
+    by_modality: Mapping[str, np.ndarray]
+    bias: np.ndarray
+
+    def from_words(self, words: csr_matrix) -> np.ndarray:
+        """float [n, V] -> its part of the correction, float32 [n, C]."""
+        return np.asarray(words[:, self.terms] @ self.weights, dtype=np.float32)
+
+    def apply(self, logits: np.ndarray, from_words: np.ndarray | None, units: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Args: units: as Evidence.units, of some or all modalities. Returns: float32 [n, C]."""
+        found = logits / self.softness + self.bias
+        if from_words is not None:
+            found = found + from_words
+        for name, weights in self.by_modality.items():
+            if name in units:
+                found = found + units[name] @ weights
+        return np.asarray(found * self.scale, dtype=np.float32)
+
+    def correct(self, evidence: Evidence) -> np.ndarray:
+        """float32 [n, C]."""
+        from_words = None if evidence.words is None else self.from_words(evidence.words)
+        return self.apply(evidence.logits, from_words, evidence.units())
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """float [n, d] -> the same, of length 1."""
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
+
+
+def fit_correction(evidence: Evidence, targets: np.ndarray, layout: HeadLayout, config: CorrectionConfig, seed: int) -> Correction:
+    """Regularised multinomial regression at every group of siblings, with the softened logits as its offset.
+
+    Args:
+        evidence: n labelled products.
+        targets: int [n, D] columns (HeadLayout.end_targets), -1 where unlabelled.
+        seed: of the folds.
+    """
+    kernel, soft = _kernel(evidence), evidence.logits / config.softness
+    own = np.random.default_rng(seed).permutation(len(targets)) % config.folds
+    scale = 1.0
+    if len(targets) >= 2 * config.folds:
+        held = np.zeros_like(soft)
+        for fold in range(config.folds):
+            rest, out = np.flatnonzero(own != fold), np.flatnonzero(own == fold)
+            held[out] = soft[out] + kernel[np.ix_(out, rest)] @ _dual(kernel[np.ix_(rest, rest)], soft[rest], targets[rest], layout, config)
+        scale = _scale(held, targets, layout)
+    dual = _dual(kernel, soft, targets, layout, config)
+    terms, weights = np.zeros(0, dtype=np.int64), np.zeros((0, len(layout)), dtype=np.float32)
+    if evidence.words is not None:
+        terms = np.unique(evidence.words.indices).astype(np.int64)
+        weights = np.asarray(evidence.words[:, terms].T @ dual, dtype=np.float32)
+    return Correction(
+        config.softness,
+        scale,
+        terms,
+        weights,
+        {name: np.asarray(values.T @ dual, dtype=np.float32) for name, values in evidence.units().items()},
+        np.asarray(_CONSTANT**2 * dual.sum(axis=0), dtype=np.float32),
+    )
+
+
+def _kernel(evidence: Evidence) -> np.ndarray:
+    """float64 [n, n]: products of what the correction reads of each pair."""
+    found = np.full((len(evidence.logits),) * 2, _CONSTANT**2)
+    if evidence.words is not None:
+        found += (evidence.words @ evidence.words.T).toarray()
+    for values in evidence.units().values():
+        found += values @ values.T
+    return found
+
+
+def _dual(kernel: np.ndarray, soft: np.ndarray, targets: np.ndarray, layout: HeadLayout, config: CorrectionConfig) -> np.ndarray:
+    """float64 [n, C] A, so that W = X' A: the penalised negative log likelihood of the labelled paths is least."""
+    from scipy.optimize import minimize
+
+    shape = soft.shape
+    labelled = targets >= 0
+    rows = np.nonzero(labelled)[0]
+    columns = targets[labelled]
+    # Softmax in every group of siblings that lies on a product's path, and in no other.
+    asked = np.zeros((len(targets), int(layout.groups.max()) + 1), dtype=bool)
+    asked[rows, layout.groups[columns]] = True
+    asked_columns = asked[:, layout.groups]
+    hits = np.zeros(shape)
+    hits[rows, columns] = 1.0
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        dual = flat.reshape(shape)
+        added = kernel @ dual
+        log_p = log_conditionals(soft + added, layout)
+        value = -float(log_p[rows, columns].sum()) + config.penalty / 2 * float((dual * added).sum())
+        slope = np.where(asked_columns, np.exp(log_p), 0.0) - hits
+        return value, (kernel @ (slope + config.penalty * dual)).ravel()
+
+    found = minimize(loss, np.zeros(soft.size), jac=True, method="L-BFGS-B", options={"maxiter": config.iterations})
+    return np.asarray(found.x.reshape(shape))
+
+
+def _scale(logits: np.ndarray, targets: np.ndarray, layout: HeadLayout) -> float:
+    """The factor under which products that were not fitted to are likeliest."""
+    from scipy.optimize import minimize_scalar
+
+    labelled = targets >= 0
+    rows, columns = np.nonzero(labelled)[0], targets[labelled]
+    found = minimize_scalar(
+        lambda log: -float(log_conditionals(logits * np.exp(log), layout)[rows, columns].sum()), bounds=(-1.5, 2.0), method="bounded"
+    )
+    return float(np.exp(found.x))
+
+
+def draw(count: int, size: int, seed: int) -> Sequence[int]:
+    """`size` of `count` products, by the seed; all where there are fewer."""
+    return np.random.default_rng(seed).permutation(count)[:size].tolist()
