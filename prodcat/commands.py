@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from prodcat.adapting import AdaptConfig, adapt
 from prodcat.auditing import AuditConfig, audit
 from prodcat.auditing import summary_lines as audit_lines
 from prodcat.catalog.chunks import IngestConfig
@@ -38,6 +39,7 @@ from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify
 from prodcat.profile import FitConfig
 from prodcat.run_folder import Steps, open_run
+from prodcat.stored import find_stored
 from prodcat.taxonomy import Taxonomy
 from prodcat.tree_files import read_tree
 from prodcat.tuning import TuneConfig, tune
@@ -246,6 +248,20 @@ def run_evaluate(
     for line in summary_lines(judged.metrics):
         say(line)
     return {"report": str(judged.report), "metrics": str(out / METRICS), "hierarchical": judged.metrics["hierarchical"]}
+
+
+def run_adapt(bundle: Path, place: Path, out: Path, *, platform: str | None, config: str | None, sets: Sequence[str], say: Say) -> dict[str, Any]:
+    """OUT is a bundle. In this process: no cluster is started."""
+    started = time.perf_counter()
+    settings = load(AdaptConfig, config, sets)
+    done = adapt(Bundle.open(bundle), find_stored(place, None).catalog, out, settings, platform=platform, on_progress=say)
+    found = done.found
+    if found["judged"]:
+        told = [("before", found["before"]), *((f"{row['labelled']} products", row) for row in found["curve"]), ("after", found["after"])]
+        for name, row in told:
+            low, high = row["f1_ci"]
+            say(f"  {name:<14}hierarchical F1 {row['f1']:.4f} [{low:.4f}, {high:.4f}]")
+    return {"bundle": str(out), "version": done.bundle.version, **found, "seconds": round(time.perf_counter() - started, 1)}
 
 
 def run_classify(

@@ -104,6 +104,25 @@ def evaluate(
 
 
 @app.command()
+def adapt(
+    bundle: BundleFolder,
+    catalog: Annotated[Path, typer.Argument(help="catalog folder with labelled products of the platform")],
+    out: Annotated[Path, typer.Option("--out", help="new folder for the adapted bundle")],
+    platform: Annotated[str | None, typer.Option(help="of the catalog's, where it has several")] = None,
+    config: ConfigFile = None,
+    sets: Sets = [],  # noqa: B006 - typer copies it
+    as_json: AsJson = False,
+) -> None:
+    """Correct a bundle's answers to a platform by some labelled products of it, in seconds; says what they bought on its test products.
+
+    Fewer labelled products: --set products=100.
+    """
+    from prodcat.commands import run_adapt
+
+    carry_out(lambda say: run_adapt(bundle, catalog, out, platform=platform, config=config, sets=sets, say=say), as_json)
+
+
+@app.command()
 def classify(
     bundle: BundleFolder,
     sources: Sources,

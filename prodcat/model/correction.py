@@ -4,16 +4,18 @@ without touching any model. Knows no catalog and no bundle.
     z' = (z / softness + W x) * scale
 
 x are the terms of the title that the model of words knows, the vectors stage two reads, each of length 1, and a constant. The softened logits leave
-the labelled products a say where the models are sure and wrong. Ours; a residual fit on top of frozen models, as in Ng and others' stacking.
+the labelled products a say where the models are sure and wrong. Ours; a residual fit on top of models that stay as they are.
 
 Shapes: n products, V terms, d_m dimensions of modality m, C columns (taxonomy.HeadLayout).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from pydantic import Field
+from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from prodcat.config import Config
@@ -22,6 +24,8 @@ from prodcat.taxonomy import HeadLayout
 
 # A constant beside vectors of length 1: how freely a category's share may change.
 _CONSTANT = 0.5**0.5
+# Before the names of modalities in a file.
+_MODALITY = "modality."
 
 
 class CorrectionConfig(Config):
@@ -70,15 +74,28 @@ class Correction:
         terms: int [t], rows of the vocabulary that labelled products have; weights: float32 [t, C].
         by_modality: modality -> float32 [d_m, C].
         bias: float32 [C].
-        scale: float.
+        scale: float32 [C].
     """
 
     softness: float
-    scale: float
+    scale: np.ndarray
     terms: np.ndarray
     weights: np.ndarray
     by_modality: Mapping[str, np.ndarray]
     bias: np.ndarray
+
+    def save(self, file: Path) -> None:
+        """One safetensors file."""
+        arrays: dict[str, np.ndarray] = {"terms": self.terms, "weights": self.weights, "bias": self.bias, "scale": self.scale}
+        arrays["softness"] = np.array([self.softness], dtype=np.float32)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({**arrays, **{f"{_MODALITY}{name}": values for name, values in self.by_modality.items()}}, file)
+
+    @classmethod
+    def load(cls, file: Path) -> "Correction":
+        found = load_file(file)
+        by_modality = {name.removeprefix(_MODALITY): values for name, values in found.items() if name.startswith(_MODALITY)}
+        return cls(float(found["softness"][0]), found["scale"], found["terms"], found["weights"], by_modality, found["bias"])
 
     def from_words(self, words: csr_matrix) -> np.ndarray:
         """float [n, V] -> its part of the correction, float32 [n, C]."""
@@ -129,7 +146,7 @@ def fit_correction(evidence: Evidence, targets: np.ndarray, layout: HeadLayout, 
         weights = np.asarray(evidence.words[:, terms].T @ dual, dtype=np.float32)
     return Correction(
         config.softness,
-        scale,
+        np.full(len(layout), scale, dtype=np.float32),
         terms,
         weights,
         {name: np.asarray(values.T @ dual, dtype=np.float32) for name, values in evidence.units().items()},

@@ -72,6 +72,8 @@ class Words:
 
     def matrix(self, texts: Sequence[str]) -> csr_matrix:
         """n texts -> float32 [n, V], each part's rows of length 1 (or 0 without a known term)."""
+        if not len(texts):
+            return csr_matrix((0, len(self.idf)), dtype=np.float32)
         return hstack([part(texts) for part in self._vectorizers]).tocsr()
 
     def read(self, texts: Sequence[str], layout: HeadLayout) -> np.ndarray:

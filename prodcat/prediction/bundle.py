@@ -4,7 +4,8 @@
     taxonomy.json      the tree
     cascade.yaml       decoder, stops, calibration of both stages, gate, back-off, conformal sets, text fields
     stage_one/         model.onnx, tokenizer.json, text_stage.yaml
-    stage_two/         model.safetensors, modalities.safetensors, multimodal_stage.yaml; words.safetensors, words.json where it reads words
+    stage_two/         model.safetensors, modalities.safetensors, multimodal_stage.yaml; words.safetensors, words.json
+                       where it reads words; correction_*.safetensors of platforms it was adapted to
     encoders/NAME/     each a self-contained encoder folder
     seen.safetensors   hashes of the products it was trained, calibrated and gated on, so that evaluation can leave them out
 
@@ -29,8 +30,8 @@ from prodcat.encoders.inputs import TOKENIZER_FILES
 from prodcat.errors import BundleError, TaxonomyError
 from prodcat.model.words import TERMS, WORDS
 from prodcat.prediction.cascade import Cascade, CascadeSettings
+from prodcat.prediction.preparing import CORRECTION, Preparation
 from prodcat.prediction.preparing import SETTINGS as PREPARING
-from prodcat.prediction.preparing import Preparation
 from prodcat.prediction.text_stage import TextStage
 from prodcat.taxonomy import HeadLayout, Taxonomy
 
@@ -150,7 +151,12 @@ class Bundle:
 def for_text_stage(name: str) -> bool:
     """What a text replica reads of a bundle: stage one, and how stage two wants its inputs. Not the weights, which may take minutes to sum up."""
     top, _, file = name.rpartition("/")
-    return top == STAGE_ONE or file in (PREPARING, WORDS, TERMS) or (top.startswith(f"{ENCODERS}/") and file in (ENCODER, *TOKENIZER_FILES))
+    return (
+        top == STAGE_ONE
+        or file in (PREPARING, WORDS, TERMS)
+        or file.startswith(CORRECTION)
+        or (top.startswith(f"{ENCODERS}/") and file in (ENCODER, *TOKENIZER_FILES))
+    )
 
 
 def key_hash(keys: Sequence[str]) -> np.ndarray:
@@ -167,6 +173,7 @@ def write_bundle(
     seen: Sequence[str],
     training: dict[str, Any],
     fill: Callable[[Path], None],
+    also_seen: np.ndarray | None = None,
 ) -> Bundle:
     """Write everything that is not there yet, then the manifest, last: a folder without a manifest is no bundle.
 
@@ -175,6 +182,7 @@ def write_bundle(
         encoders: tower -> fingerprint.
         seen: keys of the products that training, calibration or the gate has used.
         fill: writes stage_one/, stage_two/ and encoders/ into the folder.
+        also_seen: uint64, hashes of further ones (Bundle.seen of the bundle this one is made from).
     """
     if folder.exists() and any(folder.iterdir()):
         raise BundleError(f"{folder}: not empty; a bundle is written into a new folder")
@@ -182,7 +190,8 @@ def write_bundle(
     fill(folder)
     tree.save(folder / TAXONOMY)
     write_settings(folder / CASCADE, settings)
-    save_file({"seen": np.sort(key_hash(seen))}, folder / SEEN)
+    hashes = key_hash(seen) if also_seen is None else np.union1d(key_hash(seen), also_seen)
+    save_file({"seen": np.sort(hashes)}, folder / SEEN)
     files = {name: file_digest(folder / name) for name in sorted(_files(folder))}
     version = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]
     manifest = Manifest(format=FORMAT, version=version, taxonomy=tree.hash, files=files, encoders=encoders, training=training)

@@ -19,6 +19,7 @@ from prodcat.contracts import Product
 from prodcat.decoding import averaged
 from prodcat.encoders.encoder import Encoder, Tower, load
 from prodcat.errors import BundleError
+from prodcat.model.correction import unit
 from prodcat.model.fusion import FusionConfig, Modality
 from prodcat.model.fusions.ensemble import members_of
 from prodcat.model.fusions.expert import WithExpert
@@ -116,6 +117,13 @@ class MultimodalStage:
                 if tower is not None and tower.reads == "image":
                     again[name], there[:, column] = features[name][rows], present[rows, column]
             logits[rows] = averaged([logits[rows], self.fuse(again, there)], self._layout)
+        if prepared.corrected is not None:
+            rows, codes, from_words = prepared.corrected
+            for code in np.unique(codes).tolist():
+                places = np.flatnonzero(codes == code)
+                own = rows[places]
+                units = {name: unit(features[name][own]) for name in self._towers}
+                logits[own] = self.preparation.corrections[code].apply(logits[own], from_words[places], units)
         return logits
 
     def encode(self, prepared: Prepared) -> tuple[dict[str, np.ndarray], np.ndarray]:

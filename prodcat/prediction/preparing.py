@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import Field
+from scipy.sparse import csr_matrix
 
 from prodcat.config import Config, read_yaml
-from prodcat.contracts import Product
+from prodcat.contracts import UNNAMED, Product
 from prodcat.encoders.inputs import ImageInput, Manifest, TextReading, Tokens
 from prodcat.errors import BundleError, ImageError
 from prodcat.images import ImageLimits, decode
+from prodcat.model.correction import Correction
 from prodcat.model.words import Words
 from prodcat.prediction.text_stage import TextStage, text_stage_fingerprint
 from prodcat.taxonomy import HeadLayout
@@ -29,6 +31,8 @@ SETTINGS = "multimodal_stage.yaml"
 STAGE_ONE_VECTOR = "stage_one"
 # The input that is the log probabilities of the model of words, made here as well: they are small, and the words need no device.
 WORDS = "words"
+# The files of corrections begin so.
+CORRECTION = "correction_"
 
 T = TypeVar("T")
 ImageProblem = tuple[str, str]
@@ -51,6 +55,7 @@ class InputSettings(Config):
     image_limits: ImageLimits = ImageLimits()
     words: TextReading | None = Field(None, description="what the model of words reads; null: the bundle has none")
     descriptions: bool = False
+    corrections: tuple[str, ...] = Field((), description="platforms whose answers are corrected, in the order of their files (correction_file)")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Prepared:
         inputs: modality -> rows int64 [m] and their token ids int32 [m, T], pixels uint8 [m, S, S, 3], or vectors of stage one float32 [m, W].
             Modalities that read the same pixels share one array, so that they travel once. Under WORDS, log probabilities float32 [m, C].
         image_problems: n entries.
+        corrected: the rows, int64 [k], of platforms with a correction, which one each has, int64 [k], and the words' part of it, float32 [k, C].
         described: the rows, int64 [k], that are read a second time, and their texts, of which a description is in the place of the title.
     """
 
@@ -68,6 +74,7 @@ class Prepared:
     inputs: dict[str, tuple[np.ndarray, np.ndarray]]
     image_problems: tuple[ImageProblem | None, ...]
     described: "tuple[np.ndarray, Prepared] | None" = None
+    corrected: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     @property
     def readable(self) -> np.ndarray:
@@ -116,6 +123,11 @@ class Preparation:
     def words(self) -> Words:
         """The model of words; only where settings.words is given."""
         return Words.load(self._folder / "stage_two")
+
+    @cached_property
+    def corrections(self) -> list[Correction]:
+        """In the order of settings.corrections."""
+        return [Correction.load(self._folder / "stage_two" / correction_file(code)) for code in range(len(self.settings.corrections))]
 
     @cached_property
     def stage_one(self) -> TextStage:
@@ -169,16 +181,37 @@ class Preparation:
             rows, texts = _some(_texts_of(products, self.settings.words))
             if texts:
                 inputs[WORDS] = rows, self.words.read(texts, self._layout)
-        return Prepared(len(products), inputs, tuple(problems), self._described(products))
+        return Prepared(len(products), inputs, tuple(problems), self._described(products), self._corrected(products))
+
+    def _corrected(self, products: Sequence[Product]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        codes = {platform: code for code, platform in enumerate(self.settings.corrections)}
+        rows = np.array([row for row, product in enumerate(products) if product.platform in codes], dtype=np.int64)
+        if not len(rows):
+            return None
+        own = np.array([codes[products[row].platform] for row in rows.tolist()], dtype=np.int64)
+        parts = np.zeros((len(rows), len(self._layout)), dtype=np.float32)
+        if self.settings.words is not None:
+            terms = self.terms([products[row] for row in rows.tolist()])
+            for code in np.unique(own).tolist():
+                parts[own == code] = self.corrections[code].from_words(terms[own == code])
+        return rows, own, parts
+
+    def terms(self, products: Sequence[Product]) -> csr_matrix:
+        """n products -> float32 [n, V], as the model of words reads them; only where settings.words is given."""
+        assert self.settings.words is not None
+        return self.words.matrix([text or "" for text in _texts_of(products, self.settings.words)])
 
     def _described(self, products: Sequence[Product]) -> tuple[np.ndarray, Prepared] | None:
-        """The second reading of products that have both texts; without their images, which are the same."""
+        """The second reading of products that have both texts: without images, which are the same, and without a correction, which comes last."""
         if not self.settings.descriptions:
             return None
         rows = np.array([row for row, product in enumerate(products) if product.title and product.description], dtype=np.int64)
         if not len(rows):
             return None
-        twins = [replace(products[row], title=products[row].description, description=None, image=None, image_problem=None) for row in rows]
+        twins = [
+            replace(products[row], title=products[row].description, description=None, image=None, image_problem=None, platform=UNNAMED)
+            for row in rows
+        ]
         return rows, self.prepare(twins)
 
     def joined(self, parts: Sequence[Prepared]) -> Prepared:
@@ -193,7 +226,13 @@ class Preparation:
                 inputs[name] = rows, _padded(arrays, self._texts[name].settings.pad_id) if name in self._texts else np.concatenate(arrays)
         again = [(start, *part.described) for start, part in zip(starts, parts, strict=False) if part.described is not None]
         described = (np.concatenate([start + rows for start, rows, _ in again]), self.joined([twins for _, _, twins in again])) if again else None
-        return Prepared(int(starts[-1]), inputs, tuple(problem for part in parts for problem in part.image_problems), described)
+        moved = [(start + part.corrected[0], *part.corrected[1:]) for start, part in zip(starts, parts, strict=False) if part.corrected is not None]
+        corrected = None
+        if moved:
+            rows, codes, logits = (np.concatenate(arrays) for arrays in zip(*moved, strict=True))
+            corrected = rows, codes, logits
+        problems = tuple(problem for part in parts for problem in part.image_problems)
+        return Prepared(int(starts[-1]), inputs, problems, described, corrected)
 
     def pad(self, modality: str) -> int | None:
         """The id that fills short rows of a text modality; None for any other."""
@@ -215,6 +254,11 @@ class Preparation:
         except ImageError as error:
             problems[row] = (error.reason, error.detail)
             return None
+
+
+def correction_file(code: int) -> str:
+    """In the folder of stage two. Not by the platform's name, which may hold anything."""
+    return f"{CORRECTION}{code:04}.safetensors"
 
 
 def _texts_of(products: Sequence[Product], reading: TextReading) -> list[str | None]:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prodcat.config import load
+from prodcat.contracts import UNNAMED
 from prodcat.errors import ConfigError, TrainingError
-from prodcat.prediction.gate import Answered, Gate, GateConfig, GateOutcome, GatePrices, choose_gate
+from prodcat.prediction.gate import Answered, Gate, GateConfig, GateOutcome, GatePrices, PlatformGate, choose_gate
 from prodcat.profile import FitConfig
 from prodcat.taxonomy import Taxonomy
 
@@ -285,3 +286,11 @@ def test_what_is_promised_holds_on_validation(data: st.DataObject) -> None:
     assert sure.tolist() == [bool(gate.sure(part.confidence[[row]], names[[row]])[0]) for row in range(rows)]
     assert gate.outcome is not None
     assert gate.outcome.stage_two_share == pytest.approx(1 - sure.mean())
+
+
+def test_platforms_that_nothing_was_trained_on_go_to_stage_two() -> None:
+    gate = Gate(threshold=0.5, known=("shop", "other"), platforms={"other": PlatformGate(threshold=0.9)})
+    confidence = np.array([0.7, 0.7, 0.99, 0.7, 1.0])
+    assert gate.sure(confidence, ["shop", "other", "other", UNNAMED, "stranger"]).tolist() == [True, False, True, True, False]
+    # Without a list of those that are known, nobody is a stranger.
+    assert gate.model_copy(update={"known": None}).sure(confidence, ["shop", "other", "other", UNNAMED, "stranger"])[-1]

@@ -1,0 +1,119 @@
+"""`adapt` over a whole bundle: what is kept, what is corrected, and that every way of asking agrees. Ray is there for the bundle alone."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from prodcat.adapting import AdaptConfig, adapt
+from prodcat.catalog.distributed import ingest
+from prodcat.catalog.store import Catalog
+from prodcat.commands import run_adapt
+from prodcat.contracts import Product, products_of
+from prodcat.errors import BundleError, FeedError
+from prodcat.prediction.bundle import Bundle
+from prodcat.prediction.cascade import Answer
+from prodcat.profile import FitConfig
+
+
+@pytest.fixture(scope="module")
+def stranger(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    """A shop whose words for two of the tree's categories nobody has learned, one label below the tree, and one outside of it."""
+    tree = Bundle.open(demo_run / "bundle").tree
+    first, second = (tree.categories[node].path for node in np.flatnonzero(tree.is_leaf)[[0, -1]].tolist())
+    place = tmp_path_factory.mktemp("stranger")
+    rows = ["platform,product_id,title,description,path"]
+    for number in range(120):
+        path, noun = (first, "zorgle") if number % 2 else (second, "quibbit")
+        rows.append(f"stranger,{number},{noun} model {number * 7919 % 1000},all about it,{' > '.join(path)}")
+    rows.append(f"stranger,below,zorgle extra deep,all about it,{' > '.join(first)} > Deeper")
+    rows.append("stranger,outside,gadget,all about it,Elsewhere > Things")
+    feed = place / "stranger.csv"
+    feed.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return ingest([str(feed)], place / "catalog", FitConfig.model_fields["ingest"].default)
+
+
+@pytest.fixture(scope="module")
+def adapted(demo_run: Path, stranger: Catalog, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, dict[str, object], list[str]]:
+    told: list[str] = []
+    done = adapt(
+        Bundle.open(demo_run / "bundle"), stranger, tmp_path_factory.mktemp("adapted") / "bundle", AdaptConfig(curve=(4,)), on_progress=told.append
+    )
+    return done.bundle, done.found, told
+
+
+def paths(bundle: Bundle, products: list[Product]) -> list[tuple[str, ...]]:
+    answers = bundle.cascade().classify(products)
+    assert all(isinstance(answer, Answer) for answer in answers)
+    return [answer.path for answer in answers if isinstance(answer, Answer)]
+
+
+def test_new_words_are_learned_and_the_gain_is_told(demo_run: Path, stranger: Catalog, adapted: tuple[Bundle, dict[str, object], list[str]]) -> None:
+    bundle, found, told = adapted
+    assert found["after"]["f1"] > 0.95 > found["before"]["f1"]  # type: ignore[index]
+    assert [row["labelled"] for row in found["curve"]] == [4]  # type: ignore[union-attr, index]
+    assert found["judged"] > 0  # type: ignore[operator]
+    assert found["labels_cut"] == len([line for line in told if "the bundle's tree has no" in line])
+    new = [Product("stranger", f"new-{noun}", title=f"{noun} model 5") for noun in ("zorgle", "quibbit")]
+    tree = bundle.tree
+    leaves = np.flatnonzero(tree.is_leaf)
+    assert paths(bundle, new) == [tree.categories[leaves[0]].path, tree.categories[leaves[-1]].path]
+    confidences = [answer.confidences[-1] for answer in bundle.cascade().classify(new) if isinstance(answer, Answer)]
+    assert min(confidences) > 0.5
+
+
+def test_answers_to_all_other_platforms_stay(demo_run: Path, adapted: tuple[Bundle, dict[str, object], list[str]]) -> None:
+    products = list(products_of(Catalog.open(demo_run / "catalog").products()))[:60]
+    first, second = Bundle.open(demo_run / "bundle").cascade().classify(products), adapted[0].cascade().classify(products)
+    assert [replace(answer, bundle="") for answer in first] == [replace(answer, bundle="") for answer in second]  # type: ignore[type-var]
+
+
+def test_alone_in_a_batch_and_prepared_elsewhere_it_is_the_same(stranger: Catalog, adapted: tuple[Bundle, dict[str, object], list[str]]) -> None:
+    bundle = adapted[0]
+    products = list(products_of(stranger.products()))[:8]
+    mixed = [products[0], replace(products[1], platform="other"), *products[2:], Product("stranger", "image-less", title="zorgle")]
+    cascade = bundle.cascade()
+    together = cascade.classify(mixed)
+    stage = bundle.multimodal_stage()
+    preparation = bundle.preparation()
+    for product, answer in zip(mixed, together, strict=True):
+        (alone,) = cascade.classify([product])
+        assert isinstance(alone, Answer)
+        assert isinstance(answer, Answer)
+        assert alone.path == answer.path
+        assert alone.stage == answer.stage
+        assert alone.confidences == pytest.approx(answer.confidences, abs=1e-5)
+    joined = preparation.joined([preparation.prepare(mixed[:3]), preparation.prepare(mixed[3:])])
+    np.testing.assert_allclose(stage.infer(joined), stage.read(mixed).logits, atol=1e-4)
+
+
+def test_adapting_again_takes_the_place_of_the_first(stranger: Catalog, adapted: tuple[Bundle, dict[str, object], list[str]], tmp_path: Path) -> None:
+    again = adapt(adapted[0], stranger, tmp_path / "again", AdaptConfig(judged=0), on_progress=print)
+    assert "after" not in again.found
+    assert again.bundle.preparation().settings.corrections == ("stranger",)
+    # Fitted on what the models say, and not on top of the first correction.
+    names = [name for name in again.bundle.manifest.files if "correction_" in name]
+    assert names == ["stage_two/correction_0000.safetensors"]
+    assert again.bundle.manifest.files[names[0]] == adapted[0].manifest.files[names[0]]
+
+
+def test_what_cannot_be_adapted_is_said(demo_run: Path, stranger: Catalog, tmp_path: Path) -> None:
+    bundle = Bundle.open(demo_run / "bundle")
+    with pytest.raises(FeedError, match="which platform\\? name one with --platform; labelled are "):
+        adapt(bundle, Catalog.open(demo_run / "catalog"), tmp_path / "a", AdaptConfig(), on_progress=print)
+    with pytest.raises(FeedError, match=r"no labelled product is of the platform 'nobody'; labelled are stranger \(122\)"):
+        adapt(bundle, stranger, tmp_path / "b", AdaptConfig(), platform="nobody", on_progress=print)
+    (tmp_path / "c").mkdir()
+    shutil.copy(demo_run / "run.json", tmp_path / "c")
+    with pytest.raises(BundleError, match="not empty"):
+        adapt(bundle, stranger, tmp_path / "c", AdaptConfig(judged=0, products=5), on_progress=print)
+
+
+def test_the_command_says_what_labelled_products_bought(demo_run: Path, stranger: Catalog, tmp_path: Path) -> None:
+    told: list[str] = []
+    summary = run_adapt(demo_run / "bundle", stranger.path, tmp_path / "out", platform=None, config=None, sets=["products=30"], say=told.append)
+    assert summary["learned_from"] == 30
+    assert [line.split()[0] for line in told if "hierarchical F1" in line] == ["before", "20", "after"]
+    assert Bundle.open(tmp_path / "out").version == summary["version"]

@@ -1,0 +1,90 @@
+"""A correction: learned from a few labelled products, applied by its weights as it was fitted by its kernel."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from prodcat.decoding import decode, log_conditionals
+from prodcat.model.correction import Correction, CorrectionConfig, Evidence, fit_correction, unit
+from prodcat.taxonomy import HeadLayout, Taxonomy
+
+TREE = Taxonomy([("A", "a1"), ("A", "a2"), ("B", "b1"), ("B", "b2")])
+LAYOUT = HeadLayout(TREE)
+CONFIG = CorrectionConfig()
+
+
+def products(count: int, seed: int, wrong: bool = True) -> tuple[Evidence, np.ndarray]:
+    """Products whose word says their leaf. Args: wrong: the models are sure that all are a1."""
+    draws = np.random.default_rng(seed)
+    leaf = draws.integers(0, 4, count)
+    path = [("A", "a1"), ("A", "a2"), ("B", "b1"), ("B", "b2")]
+    words = np.zeros((count, 12), dtype=np.float32)
+    words[np.arange(count), leaf] = 0.8
+    words[np.arange(count), 4 + draws.integers(0, 8, count)] = 0.6
+    vectors = draws.normal(size=(count, 5)).astype(np.float32) + np.eye(5, dtype=np.float32)[leaf] * 2
+    sure = np.array([TREE.index(("A",)), TREE.index(("A", "a1"))])
+    logits = np.zeros((count, len(LAYOUT)), dtype=np.float32)
+    logits[:, sure] = 6.0 if wrong else 0.0
+    evidence = Evidence(logits, csr_matrix(words), {"text": vectors}, {"text": draws.random(count) < 0.9})
+    return evidence, TREE.targets([path[each] for each in leaf])
+
+
+def right(logits: np.ndarray, targets: np.ndarray) -> float:
+    return float((decode(logits, LAYOUT, "joint").nodes == targets[:, 1]).mean())
+
+
+def test_a_few_labelled_products_move_what_was_surely_wrong() -> None:
+    (pool, targets), (asked, truth) = products(60, 0), products(200, 1)
+    before = right(asked.logits, truth)
+    after = right(fit_correction(pool, targets, LAYOUT, CONFIG, 0).correct(asked), truth)
+    assert before < 0.4
+    assert after > 0.9
+
+
+def test_confidences_are_scaled_to_products_it_has_not_seen() -> None:
+    (pool, targets), (asked, truth) = products(100, 0), products(500, 1)
+    correction = fit_correction(pool, targets, LAYOUT, CONFIG, 0)
+    rows = np.arange(500)
+
+    def loss(logits: np.ndarray) -> float:
+        return -float(log_conditionals(logits, LAYOUT)[rows, truth[:, 1]].mean())
+
+    scaled, plain = correction.correct(asked), correction.correct(asked) / correction.scale
+    assert correction.scale[0] > 1.2
+    assert loss(scaled) < loss(plain)
+
+
+def test_labels_that_stop_early_and_products_without_anything() -> None:
+    evidence, targets = products(30, 2)
+    targets[:10, 1] = -1
+    correction = fit_correction(evidence, targets, LAYOUT, CONFIG, 0)
+    nothing = Evidence(
+        np.zeros((2, len(LAYOUT)), np.float32),
+        csr_matrix((2, 12), dtype=np.float32),
+        {"text": np.zeros((2, 5), np.float32)},
+        {"text": np.zeros(2, dtype=bool)},
+    )
+    np.testing.assert_allclose(correction.correct(nothing), np.tile(correction.bias * correction.scale, (2, 1)), rtol=1e-5)
+    one = fit_correction(evidence.rows(np.arange(1)), targets[:1], LAYOUT, CONFIG, 0)
+    assert np.isfinite(one.correct(evidence)).all()
+    without_words = Evidence(evidence.logits, None, evidence.vectors, evidence.present)
+    assert fit_correction(without_words, targets, LAYOUT, CONFIG, 0).terms.size == 0
+
+
+def test_what_is_loaded_corrects_as_what_was_saved(tmp_path: Path) -> None:
+    evidence, targets = products(40, 3)
+    correction = fit_correction(evidence, targets, LAYOUT, CONFIG, 0)
+    correction.save(tmp_path / "correction.safetensors")
+    again = Correction.load(tmp_path / "correction.safetensors")
+    np.testing.assert_array_equal(again.correct(evidence), correction.correct(evidence))
+    parts = correction.apply(evidence.logits, correction.from_words(evidence.words), {"text": unit(evidence.vectors["text"])})
+    there = evidence.present["text"]
+    np.testing.assert_allclose(parts[there], correction.correct(evidence)[there], rtol=1e-5)
+
+
+@pytest.mark.parametrize("field", ["softness", "penalty", "folds"])
+def test_settings_that_make_no_sense_are_refused(field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        CorrectionConfig.model_validate({field: 0})
