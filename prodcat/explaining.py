@@ -29,7 +29,7 @@ def explain_product(
     reference = _reference(bundle, catalog, features, on_progress) if catalog is not None else None
     cascade = bundle.cascade()
     stage_two = bundle.multimodal_stage()
-    found = explain(cascade, stage_two, stage_two.names, product, reference=reference, neighbours=neighbours)
+    found = explain(cascade, stage_two, stage_two.inputs, product, reference=reference, neighbours=neighbours)
     if not isinstance(found, Explanation):
         raise FeedError(f"nothing to explain: {found.reason}: {found.detail}")
     return found

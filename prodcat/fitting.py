@@ -24,11 +24,11 @@ from prodcat.encoders.distributed import embed
 from prodcat.encoders.encoder import load
 from prodcat.encoders.features import FeatureSet
 from prodcat.errors import TrainingError
+from prodcat.experts import Experts, ready_experts
 from prodcat.ingesting import catalog_of_run
 from prodcat.labelled import Labelled, Vectors, labelled, texts_of
 from prodcat.masked import write_masked
 from prodcat.masking import CategoryMask
-from prodcat.model.words import Words
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle
 from prodcat.prediction.cascade import CascadeSettings
@@ -44,7 +44,6 @@ from prodcat.training.encoders import EncoderTraining
 from prodcat.training.fusion_stage import FusionStageTask, fusion_rows, join_members, modalities_of, trained_fusion, write_stage_two
 from prodcat.training.in_memory import FusionData
 from prodcat.training.text_stage import EXPORT_FORMAT, export, text_rows, text_task
-from prodcat.training.words import fit_words
 
 # In a run's folder: train and validation products without category words.
 MASKED = "masked/products.parquet"
@@ -215,10 +214,13 @@ def fit(
     out = out.absolute()
     steps = Steps(out, on_progress)
     task, key_two = _fit_stage_two(prepared, out, config, steps, on_progress)
-    words, key_words = _fit_words(prepared, out, config, steps)
+    made_of = [*prepared.keys, config.hierarchy]
+    experts, key_experts = ready_experts(
+        config.stage_two, parts["train"], catalog.product_files(), folders, prepared.layout, out, config.seed, steps, made_of
+    )
 
     def make_bundle() -> None:
-        settings, figures = _cascade(task, words, prepared, out, config, on_progress)
+        settings, figures = _cascade(task, experts, prepared, out, config, on_progress)
         places = {name: (name, "text") for name in [STAGE_ONE_VECTOR]}
         places |= {name: (encoder, tower.reads) for name, (encoder, tower) in encoder_towers({n: load(f) for n, f in folders.items()}).items()}
         stage_two = MultimodalStageSettings(
@@ -227,14 +229,14 @@ def fit(
             members=config.stage_two.members,
             image_limits=config.ingest.pictures.limits,
             words=config.stage_two.words.text if config.stage_two.words else None,
+            names=experts.modality,
             descriptions=config.stage_two.descriptions,
         )
 
         def fill(folder: Path) -> None:
             shutil.copytree(out / STAGE_ONE / "exported", folder / STAGE_ONE)
             write_stage_two(folder / STAGE_TWO, task, out / STAGE_TWO / "model.safetensors", stage_two)
-            if words is not None:
-                words.save(folder / STAGE_TWO)
+            experts.save(folder / STAGE_TWO)
             for name, source in folders.items():
                 shutil.copytree(source, folder / ENCODERS / name)
 
@@ -261,7 +263,12 @@ def fit(
     if (out / "bundle").exists() and not (out / "bundle" / "manifest.json").exists():
         shutil.rmtree(out / "bundle")
     trust = [config.hierarchy, config.calibration, config.gate, config.backoff, config.conformal]
-    steps.run("bundle", [*prepared.keys, key_two, key_words, config.stage_two.descriptions, *trust], out / "bundle", make_bundle)
+    steps.run(
+        "bundle",
+        [*prepared.keys, key_two, key_experts, config.stage_two.names or "", config.stage_two.descriptions, *trust],
+        out / "bundle",
+        make_bundle,
+    )
     return Bundle.open(out / "bundle")
 
 
@@ -315,26 +322,12 @@ def _fit_stage_two(prepared: Prepared, out: Path, config: FitConfig, steps: Step
             join_members(weights, folder / "model.safetensors")
 
     fingerprints = [f"{name} {fingerprint}" for name, fingerprint in sources.fingerprints.items()]
-    inputs = [*prepared.keys, *fingerprints, config.masked_titles, config.hierarchy, config.stage_two, config.scaling, config.seed]
+    inputs = [*prepared.keys, *fingerprints, config.masked_titles, config.hierarchy, config.stage_two.without_experts, config.scaling, config.seed]
     return task, steps.run("stage two", inputs, folder, make)
 
 
-def _fit_words(prepared: Prepared, out: Path, config: FitConfig, steps: Steps) -> tuple[Words | None, str]:
-    settings, layout, train = config.stage_two.words, prepared.layout, prepared.parts["train"]
-    if settings is None:
-        return None, ""
-
-    def make() -> None:
-        texts = texts_of(prepared.catalog.product_files(), train.keys, settings.text)
-        rows = [row for row, text in enumerate(texts) if text]
-        fit_words([texts[row] or "" for row in rows], layout.end_targets(train.targets[rows]), layout, settings, config.seed).save(out / "words")
-
-    key = steps.run("words", [*prepared.keys, settings, config.hierarchy, config.seed], out / "words", make)
-    return Words.load(out / "words"), key
-
-
 def _cascade(
-    task: FusionStageTask, words: Words | None, prepared: Prepared, out: Path, config: FitConfig, on_progress: Progress
+    task: FusionStageTask, experts: Experts, prepared: Prepared, out: Path, config: FitConfig, on_progress: Progress
 ) -> tuple[CascadeSettings, dict[str, Any]]:
     """What both stages say of the validation products, stage one as it will serve, quantized -> how the cascade answers."""
     layout = prepared.layout
@@ -349,10 +342,10 @@ def _cascade(
 
     def two(part: Labelled, sources: Vectors, files: Sequence[str]) -> StageLogits:
         vectors, present = sources.of(part)
-        logits = fused_logits(fusion, vectors, present)
-        if words is not None and config.stage_two.words is not None:
-            texts = texts_of(files, part.keys, config.stage_two.words.text)
-            logits += words.read([text or "" for text in texts], layout)
+        words = config.stage_two.words
+        texts = [None] * len(part) if words is None else texts_of(files, part.keys, words.text)
+        here = {name: present[:, column] for column, name in enumerate(vectors)}
+        logits = fused_logits(fusion, vectors, present) + experts.read(texts, vectors, here, layout)
         return StageLogits(logits, np.asarray(present.any(axis=1)))
 
     files, validation = prepared.catalog.product_files(), prepared.parts["validation"]

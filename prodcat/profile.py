@@ -69,6 +69,17 @@ class FitConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _names_by_one_of_its_encoders(self) -> Self:
+        names = self.stage_two.names
+        if names is not None and (names.encoder not in self.encoders or self.encoders[names.encoder].family != "roberta"):
+            texts = [name for name, encoder in self.encoders.items() if encoder.family == "roberta"]
+            raise ValueError(
+                f"stage_two.names.encoder: {names.encoder!r} is no text encoder of this profile, which has {', '.join(texts) or 'none'}; "
+                "name one, or set stage_two.names to null"
+            )
+        return self
+
     def objective(self, loss: LossConfig, layout: HeadLayout, targets: np.ndarray) -> Objective:
         """What a stage with this loss is trained by.
 

@@ -13,6 +13,9 @@ from prodcat.taxonomy import Taxonomy
 from prodcat.training.distributed import ScalingConfig, train_encoder
 from prodcat.training.encoders import EncoderTraining
 
+# In an encoder's folder of a run: which of its sources could be had.
+_SOURCE = "source.txt"
+
 
 @dataclass(frozen=True)
 class Place:
@@ -35,6 +38,12 @@ class Place:
     on_progress: Progress
 
 
+def from_elsewhere(ready: Path) -> bool:
+    """Args: ready: what `ready_encoder` gave. Returns: whether its weights came with it, trained by somebody else, or were made on the catalog."""
+    source = ready.parent / _SOURCE
+    return source.is_file() and source.read_text(encoding="utf-8").strip() != "scratch"
+
+
 def ready_encoder(
     name: str, encoder: EncoderConfig, pretraining: EncoderTraining | None, adaptation: EncoderTraining | None, train: Labelled, place: Place
 ) -> tuple[Path, str]:
@@ -53,6 +62,7 @@ def ready_encoder(
     def make() -> None:
         obtained = obtain(encoder, folder / "untrained", [text for text in train.texts if text])
         place.on_progress(f"  {name}: {obtained.source}")
+        (folder / _SOURCE).write_text(obtained.source + "\n", encoding="utf-8")
         training = pretraining if obtained.needs_training else adaptation
         if training is not None:
             train_encoder(

@@ -28,14 +28,22 @@ def steps(read: Read, by_view: Mapping[View, np.ndarray], words: Worded | None, 
         return found
     if words is not None:
         found.append(("words", found[-1][1] + words.logits[False]))
+    if read.names is not None:
+        found.append(("names", found[-1][1] + read.names[False][rows]))
     if descriptions and (inputs, True) in by_view:
-        other = by_view[inputs, True] + (words.logits[True] if words is not None else 0.0)
+        other = by_view[inputs, True] + _experts(read, words, rows, True)
         both = described(read)[rows] & read.has["text"][rows]
         logits = found[-1][1].copy()
         if both.any():
             logits[both] = averaged([logits[both], other[both]], read.layout)
         found.append(("descriptions averaged", logits))
     return found
+
+
+def _experts(read: Read, words: Worded | None, rows: np.ndarray, description: bool) -> np.ndarray | float:
+    """What is added to the fusion's logits of the products asked."""
+    said: np.ndarray | float = 0.0 if words is None else words.logits[description]
+    return said if read.names is None else said + read.names[description][rows]
 
 
 def described(read: Read) -> np.ndarray:
@@ -90,7 +98,7 @@ def by_descriptions(read: Read, by_view: Mapping[View, np.ndarray], words: Worde
     """bool [n]: products asked whose description is surer than their title."""
     if ("text", True) not in by_view:
         return np.zeros(len(rows), dtype=bool)
-    title, other = (by_view["text", view] + (words.logits[view] if words is not None else 0.0) for view in (False, True))
+    title, other = (by_view["text", view] + _experts(read, words, rows, view) for view in (False, True))
     return np.asarray(described(read)[rows] & (confidence(other, read, decoder) > confidence(title, read, decoder)))
 
 

@@ -16,6 +16,7 @@ from prodcat.encoders.features import FeatureSet, read
 from prodcat.encoders.inputs import Manifest, TextReading
 from prodcat.errors import ConfigError
 from prodcat.evaluation.cross_platform import Inputs
+from prodcat.experts import names_of
 from prodcat.labelled import Labelled
 from prodcat.readying import Place, ready_encoder
 from prodcat.run_folder import Progress, Steps
@@ -34,6 +35,7 @@ class Read:
         data: by titles (and images).
         by_description: the same products with their descriptions read in the place of titles; None if no encoder does.
         has: "text", "image" -> bool [n]; circular texts are not had.
+        names: by description or not -> what the categories' names say of each product, float32 [n, C]; None without that expert.
         texts: what the model of words reads of the n products' titles, then of their descriptions; None without one, and where a text is circular.
         fingerprints: of the towers, by feature set.
     """
@@ -44,6 +46,7 @@ class Read:
     data: FusionData
     by_description: FusionData | None
     has: Mapping[str, np.ndarray]
+    names: Mapping[bool, np.ndarray] | None
     texts: tuple[str | None, ...]
     fingerprints: Mapping[str, str]
 
@@ -86,7 +89,22 @@ def read_sample(sample: Sample, out: Path, profile: CrossProfile, on_progress: P
         columns = [kind == each for each in reads.values()]
         has[kind] = np.asarray((data.present & np.array(columns)).any(axis=1))
     fingerprints = {name: found.fingerprint for name, found in sets.items()}
-    return Read(sample, HeadLayout(sample.tree), reads, data, by_description, has, _texts(sample, profile), fingerprints)
+    layout = HeadLayout(sample.tree)
+    names = _names(layout, profile, {name: folder for name, folder in folders.items() if name in own}, data, by_description)
+    return Read(sample, layout, reads, data, by_description, has, names, _texts(sample, profile), fingerprints)
+
+
+def _names(
+    layout: HeadLayout, profile: CrossProfile, encoders: Mapping[str, Path], data: FusionData, by_description: FusionData | None
+) -> dict[bool, np.ndarray] | None:
+    names, modality = names_of(profile.stage_two, encoders, layout)
+    if names is None or modality is None:
+        return None
+    column = list(data.vectors).index(modality)
+    found = {}
+    for view, part in ((False, data), (True, by_description or data)):
+        found[view] = names.read(part.vectors[modality], layout) * part.present[:, [column]]
+    return found
 
 
 def _texts(sample: Sample, profile: CrossProfile) -> tuple[str | None, ...]:

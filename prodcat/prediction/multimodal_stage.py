@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import Field
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file
@@ -22,13 +23,16 @@ from prodcat.errors import BundleError
 from prodcat.model.correction import unit
 from prodcat.model.fusion import FusionConfig, Modality
 from prodcat.model.fusions.ensemble import members_of
-from prodcat.model.fusions.expert import WithExpert
+from prodcat.model.fusions.expert import WithExperts
 from prodcat.model.fusions.registry import build
+from prodcat.model.names import Names
 from prodcat.prediction.cascade import StageTwoOutput
 from prodcat.prediction.preparing import SETTINGS, STAGE_ONE_VECTOR, WORDS, InputSettings, Preparation, Prepared
 from prodcat.taxonomy import HasLayout
 
 WEIGHTS, STATISTICS = "model.safetensors", "modalities.safetensors"
+# The expert that reads the category names.
+NAMES = "names"
 # Products run through the encoders together; bounds memory, changes no answer.
 CHUNK = 64
 
@@ -38,6 +42,7 @@ class MultimodalStageSettings(InputSettings):
 
     fusion: FusionConfig
     members: int = 1
+    names: str | None = Field(None, description="the modality whose vectors are held against those of the category names; null: none")
 
 
 def encoder_towers(encoders: Mapping[str, Encoder]) -> dict[str, tuple[str, Tower]]:
@@ -88,8 +93,9 @@ class MultimodalStage:
             raise BundleError(
                 f"{place / WEIGHTS}: not the weights of a {self.settings.fusion.kind} fusion with {len(tree)} logits ({error}); rebuild the bundle"
             ) from error
-        if self.settings.words is not None:
-            self._model = WithExpert(self._model)
+        self._names = Names.load(place) if self.settings.names is not None else None
+        if self.experts:
+            self._model = WithExperts(self._model, self.experts)
         self._model.to(self._device).eval()
 
     def read(self, products: Sequence[Product], vectors: np.ndarray | None = None) -> StageTwoOutput:
@@ -102,9 +108,14 @@ class MultimodalStage:
         return self.preparation.prepare(products, vectors)
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def experts(self) -> tuple[str, ...]:
+        """What stands beside the fusion."""
+        return (*((WORDS,) if self.settings.words is not None else ()), *((NAMES,) if self.settings.names is not None else ()))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
         """What `encode` gives, in the order of its columns."""
-        return (*(modality.name for modality in self.settings.modalities), *((WORDS,) if self.settings.words is not None else ()))
+        return (*(modality.name for modality in self.settings.modalities), *self.experts)
 
     def infer(self, prepared: Prepared) -> np.ndarray:
         """On the device -> logits float32 [n, C]; of products that are not readable they say nothing."""
@@ -128,7 +139,7 @@ class MultimodalStage:
 
     def encode(self, prepared: Prepared) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Modality -> float32 [n, d], zeros where a product lacks it, and bool [n, M] in the order of the names."""
-        features, present = {}, np.zeros((prepared.size, len(self.names)), dtype=bool)
+        features, present = {}, np.zeros((prepared.size, len(self.inputs)), dtype=bool)
         for column, modality in enumerate(self.settings.modalities):
             name, tower = modality.name, self._towers[modality.name]
             features[name] = np.zeros((prepared.size, modality.dim), dtype=np.float32)
@@ -136,11 +147,14 @@ class MultimodalStage:
                 rows, inputs = prepared.inputs[name]
                 features[name][rows] = inputs if tower is None else _encoded(tower, inputs, self.preparation.pad(name))
                 present[rows, column] = True
-        if self.settings.words is not None:
-            features[WORDS] = np.zeros((prepared.size, len(self._layout)), dtype=np.float32)
-            if WORDS in prepared.inputs:
+        for column, name in enumerate(self.experts, len(self._towers)):
+            features[name] = np.zeros((prepared.size, len(self._layout)), dtype=np.float32)
+            if name == WORDS and WORDS in prepared.inputs:
                 rows, logits = prepared.inputs[WORDS]
-                features[WORDS][rows], present[rows, -1] = logits, True
+                features[WORDS][rows], present[rows, column] = logits, True
+            elif name == NAMES and self._names is not None and self.settings.names is not None:
+                rows = np.flatnonzero(present[:, list(self._towers).index(self.settings.names)])
+                features[NAMES][rows], present[rows, column] = self._names.read(features[self.settings.names][rows], self._layout), True
         return features, present
 
     def fuse(self, features: Mapping[str, np.ndarray], present: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from prodcat.errors import ConfigError
 from prodcat.model.fusion import FusionConfig, FusionOutput, Modality, hide_inputs
 from prodcat.model.fusions.registry import build
 from prodcat.model.losses import PLAIN, LossConfig, Objective
+from prodcat.model.names import NamesConfig
 from prodcat.prediction.bundle import write_settings
 from prodcat.prediction.multimodal_stage import STATISTICS, WEIGHTS, MultimodalStageSettings, save_statistics
 from prodcat.prediction.preparing import SETTINGS, STAGE_ONE_VECTOR
@@ -44,6 +45,10 @@ class FusionStageConfig(Config):
     words: WordsConfig | None = Field(
         None, description="a linear model of the title's n-grams beside the fusion, whose log probabilities are added to its logits; null: none"
     )
+    names: NamesConfig | None = Field(
+        None,
+        description="how near a title lies to the categories' names, by an encoder that comes with trained weights, added in the same way; null: not",
+    )
     descriptions: bool = Field(
         False,
         description="a product with a description is read a second time by it, in the place of the title, and the answers' probabilities are "
@@ -51,6 +56,11 @@ class FusionStageConfig(Config):
     )
     members: int = Field(1, ge=1, description="fusions trained one after another, from seeds that count up, which answer together")
     loop: LoopConfig = LoopConfig(epochs=40, batch_size=128, learning_rate=1e-3, weight_decay=0.05)
+
+    @property
+    def without_experts(self) -> "FusionStageConfig":
+        """What decides the fusion's own training."""
+        return self.model_copy(update={"words": None, "names": None, "descriptions": False})
 
     def chosen(self, families: Mapping[str, str]) -> dict[str, str]:
         """The feature sets that are fused -> the encoder each comes from.

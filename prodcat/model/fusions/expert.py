@@ -1,26 +1,27 @@
-"""A fusion with another expert beside it, whose log probabilities come ready made as one more input. Knows neither."""
+"""A fusion with other experts beside it, whose log probabilities come ready made as further inputs. Knows none of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from prodcat.model.fusion import FusionOutput
 
-# The input that holds logits and no features.
-EXPERT = "words"
 
+class WithExperts(nn.Module):
+    """Adds the experts' log probabilities to the fusion's logits where a product has them: a product of experts (Hinton 2002), each weighed alike.
 
-class WithExpert(nn.Module):
-    """Adds the expert's log probabilities to the fusion's logits where a product has them: a product of experts (Hinton 2002), each weighed alike.
-
-    Features and presence have one more modality than the fusion, the last: EXPERT, float [B, C].
+    Features and presence have the experts behind the fusion's modalities, float [B, C] each.
     """
 
-    def __init__(self, fusion: nn.Module) -> None:
+    def __init__(self, fusion: nn.Module, experts: Sequence[str]) -> None:
         super().__init__()
-        self.fusion = fusion
+        self.fusion, self._experts = fusion, tuple(experts)
 
     def forward(self, features: Mapping[str, Tensor], present_BM: Tensor) -> FusionOutput:
-        added = features[EXPERT] * present_BM[:, -1:]
-        own: FusionOutput = self.fusion({name: values for name, values in features.items() if name != EXPERT}, present_BM[:, :-1])
-        return FusionOutput(own.logits + added, {**own.by_modality, EXPERT: features[EXPERT]})
+        own = present_BM.shape[1] - len(self._experts)
+        output: FusionOutput = self.fusion({name: values for name, values in features.items() if name not in self._experts}, present_BM[:, :own])
+        logits, by_modality = output.logits, dict(output.by_modality)
+        for column, name in enumerate(self._experts, own):
+            logits = logits + features[name] * present_BM[:, column : column + 1]
+            by_modality[name] = features[name]
+        return FusionOutput(logits, by_modality)

@@ -1,0 +1,101 @@
+"""What stands beside stage two's fusion: the model of words, and the names of the categories. Made once a run; knows no cluster."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prodcat.encoders.encoder import load
+from prodcat.errors import ConfigError
+from prodcat.labelled import Labelled, texts_of
+from prodcat.model.names import Names
+from prodcat.model.words import Words
+from prodcat.readying import from_elsewhere
+from prodcat.run_folder import Steps
+from prodcat.taxonomy import HeadLayout
+from prodcat.training.fusion_stage import FusionStageConfig
+from prodcat.training.words import fit_words
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Args: modality: whose vectors the names are held against; None without names."""
+
+    words: Words | None
+    names: Names | None
+    modality: str | None
+
+    def read(
+        self, texts: Sequence[str | None], vectors: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray], layout: HeadLayout
+    ) -> np.ndarray:
+        """What they add to the fusion's logits: float32 [n, C].
+
+        Args:
+            texts: n, as the model of words reads them.
+            vectors, present: modality -> float32 [n, d], bool [n].
+        """
+        found = np.zeros((len(texts), len(layout)), dtype=np.float32)
+        if self.words is not None:
+            found += self.words.read([text or "" for text in texts], layout)
+        if self.names is not None and self.modality is not None:
+            here = np.flatnonzero(present[self.modality])
+            found[here] += self.names.read(vectors[self.modality][here], layout)
+        return found
+
+    def save(self, folder: Path) -> None:
+        for part in (self.words, self.names):
+            if part is not None:
+                part.save(folder)
+
+
+def names_of(config: FusionStageConfig, encoders: Mapping[str, Path], layout: HeadLayout) -> tuple[Names | None, str | None]:
+    """The names' expert and its modality; None where the profile wants none, where stage two does not read that encoder, and where it was
+    trained from scratch and knows no meanings.
+
+    Args:
+        encoders: name -> folder, of those that stage two reads.
+
+    Raises:
+        ConfigError: an encoder that does not read texts alone.
+    """
+    name = config.names.encoder if config.names is not None else None
+    if config.names is None or name is None or name not in encoders or not from_elsewhere(encoders[name]):
+        return None, None
+    towers = load(encoders[name]).towers
+    if list(towers) != ["text"]:
+        raise ConfigError(f"stage_two.names.encoder: {name!r} reads {' and '.join(towers)}; name an encoder that reads texts alone")
+    tower = towers["text"]
+    # One by one, so that no padding moves a name's vector.
+    return Names.of(lambda texts: np.concatenate([tower.encode(tower.prepare([text])) for text in texts]), layout, config.names), name
+
+
+def ready_experts(
+    config: FusionStageConfig,
+    train: Labelled,
+    files: Sequence[str],
+    encoders: Mapping[str, Path],
+    layout: HeadLayout,
+    out: Path,
+    seed: int,
+    steps: Steps,
+    inputs: Sequence[object],
+) -> tuple[Experts, str]:
+    """Fitted to OUT/words unless they have been -> experts, and the key of the step.
+
+    Args:
+        train: products the words are learned from; files: Parquet files of PRODUCTS that hold them.
+        inputs: what decides the training products.
+    """
+    names, modality = names_of(config, encoders, layout)
+    settings = config.words
+    if settings is None:
+        return Experts(None, names, modality), ""
+
+    def make() -> None:
+        texts = texts_of(files, train.keys, settings.text)
+        rows = [row for row, text in enumerate(texts) if text]
+        fit_words([texts[row] or "" for row in rows], layout.end_targets(train.targets[rows]), layout, settings, seed).save(out / "words")
+
+    key = steps.run("words", [*inputs, settings, seed], out / "words", make)
+    return Experts(Words.load(out / "words"), names, modality), key
