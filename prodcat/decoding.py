@@ -95,14 +95,17 @@ def path_log_probabilities(conditional: np.ndarray, tree: HasLayout) -> np.ndarr
     return joint
 
 
-def averaged(logits: Sequence[np.ndarray], tree: HasLayout) -> np.ndarray:
+def averaged(logits: Sequence[np.ndarray], tree: HasLayout, decoder: DecoderName = "greedy") -> np.ndarray:
     """Several readings of the same products -> one, by the mean of their paths' probabilities: float [n, C] each -> float32 [n, C].
 
-    Unlike the mean of logits, a reading that is sure outweighs one that has no idea. What comes out are log p(path): the softmax among siblings,
-    which the greedy and the joint decoder take, leaves out what their parent has. The flat one has none and cannot read it.
+    Unlike the mean of logits, a reading that is sure outweighs one that has no idea. What comes out is log p(category | its parent), which
+    every decoder reads as logits.
     """
-    joint = np.stack([path_log_probabilities(log_conditionals(each, tree), tree) for each in logits])
-    return np.asarray((np.logaddexp.reduce(joint, axis=0) - np.log(len(joint))).astype(np.float32))
+    layout = tree.layout
+    joint = np.stack([path_log_probabilities(log_conditionals(each, layout, decoder), layout) for each in logits])
+    mean = np.logaddexp.reduce(joint, axis=0) - np.log(len(joint))
+    above = np.where(layout.parents >= 0, mean[:, layout.parents], 0.0)
+    return np.asarray((mean - above).astype(np.float32))
 
 
 def greedy_ends(conditional: np.ndarray, tree: HasLayout) -> np.ndarray:

@@ -354,7 +354,7 @@ def _cascade(
         twins, sources = prepared.described
         place = {key: row for row, key in enumerate(validation.keys)}
         rows = np.array([place[key] for key in twins.keys], dtype=np.int64)
-        whole.logits[rows] = averaged([whole.logits[rows], two(twins, sources, [str(out / DESCRIBED)]).logits], layout)
+        whole.logits[rows] = averaged([whole.logits[rows], two(twins, sources, [str(out / DESCRIBED)]).logits], layout, config.hierarchy.decoder)
     masked = None
     if prepared.masked is not None and len(prepared.masked[0]["validation"]):
         parts, sources = prepared.masked

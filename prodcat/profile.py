@@ -62,14 +62,6 @@ class FitConfig(Config):
     evaluate: ScoringConfig = Field(ScoringConfig(), description="what the report on the test split scores and shows")
 
     @model_validator(mode="after")
-    def _averages(self) -> Self:
-        if self.stage_two.descriptions and self.hierarchy.decoder == "flat":
-            raise ValueError(
-                "stage_two.descriptions averages the probabilities among siblings, and hierarchy.decoder flat has none; choose greedy or joint"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _names_by_one_of_its_encoders(self) -> Self:
         names = self.stage_two.names
         if names is not None and (names.encoder not in self.encoders or self.encoders[names.encoder].family != "roberta"):

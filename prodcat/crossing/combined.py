@@ -17,7 +17,7 @@ from prodcat.evaluation.cross_platform import Inputs
 Steps = list[tuple[str, np.ndarray]]
 
 
-def steps(read: Read, by_view: Mapping[View, np.ndarray], words: Worded | None, rows: np.ndarray, inputs: Inputs, descriptions: bool) -> Steps:
+def steps(read: Read, by_view: Mapping[View, np.ndarray], words: Worded | None, rows: np.ndarray, inputs: Inputs, profile: CrossProfile) -> Steps:
     """What is said of the products by these inputs, part by part, each on top of those before: name and logits float [n, C].
 
     Args:
@@ -30,12 +30,12 @@ def steps(read: Read, by_view: Mapping[View, np.ndarray], words: Worded | None, 
         found.append(("words", found[-1][1] + words.logits[False]))
     if read.names is not None:
         found.append(("names", found[-1][1] + read.names[False][rows]))
-    if descriptions and (inputs, True) in by_view:
+    if profile.cross_platform.descriptions and (inputs, True) in by_view:
         other = by_view[inputs, True] + _experts(read, words, rows, True)
         both = described(read)[rows] & read.has["text"][rows]
         logits = found[-1][1].copy()
         if both.any():
-            logits[both] = averaged([logits[both], other[both]], read.layout)
+            logits[both] = averaged([logits[both], other[both]], read.layout, profile.hierarchy.decoder)
         found.append(("descriptions averaged", logits))
     return found
 

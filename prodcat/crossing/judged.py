@@ -72,7 +72,7 @@ class Judge:
                 parts.append(("priors re-estimated", self._with_priors(before, platform)))
             if self._models.again is not None:
                 again, words = self._models.again[kind]
-                last = steps(self._read, again[platform, kind], words.get(platform), self._asked(platform), inputs, self._descriptions)[-1][1]
+                last = steps(self._read, again[platform, kind], words.get(platform), self._asked(platform), inputs, self._profile)[-1][1]
                 parts.append(("self-trained", last[: len(rows)][own]))
             preds[kind] = self._nodes(parts[-1][1])
             kinds[kind] = {
@@ -121,16 +121,12 @@ class Judge:
             "labelled": curve(read, inputs, logits, self._models.words.get(platform), asked, places, pool_places, self._profile),
         }
 
-    @property
-    def _descriptions(self) -> bool:
-        return self._profile.cross_platform.descriptions
-
     def _asked(self, platform: str) -> np.ndarray:
         return scored_rows(self._read, NONE) if platform == NONE else asked_rows(self._read, platform, self._related, self._profile.seed)
 
     def _steps(self, platform: str, kind: Kind, inputs: Inputs) -> Steps:
         models = self._models
-        return steps(self._read, models.logits[platform, kind], models.words.get(platform), self._asked(platform), inputs, self._descriptions)
+        return steps(self._read, models.logits[platform, kind], models.words.get(platform), self._asked(platform), inputs, self._profile)
 
     def _figures(self, pred: np.ndarray, target: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
         return figures(pred, target, groups, self._read.sample.tree, self._profile.seed)

@@ -105,7 +105,7 @@ def _self_trained(
     for platform in platforms:
         asked, own = asked_rows(read, platform, related, profile.seed), worded.get(platform)
         by_view, first = logits[platform, kind], len(scored_rows(read, platform))
-        last = {inputs: steps(read, by_view, own, asked, inputs, config.descriptions)[-1][1] for inputs in inputs_of(read)}
+        last = {inputs: steps(read, by_view, own, asked, inputs, profile)[-1][1] for inputs in inputs_of(read)}
         answered[platform] = all_they_have(read, last, asked)[:first]
         by_description[platform] = by_descriptions(read, by_view, own, asked, decoder)[:first]
     pseudo = pseudo_labels(read, answered, by_description, decoder, config.self_training)

@@ -128,7 +128,7 @@ class Bundle:
         # Here and not above: it imports torch, which a text replica must not.
         from prodcat.prediction.multimodal_stage import MultimodalStage
 
-        return MultimodalStage(self.folder, self.layout, self.manifest.encoders, device=device)
+        return MultimodalStage(self.folder, self.layout, self.manifest.encoders, decoder=self.settings.decoder, device=device)
 
     def cascade(self, *, threads: int = 1, device: str = "cpu") -> Cascade:
         """Both stages in this process."""

@@ -17,7 +17,7 @@ from torch import nn
 
 from prodcat.config import read_yaml, validate
 from prodcat.contracts import Product
-from prodcat.decoding import averaged
+from prodcat.decoding import DecoderName, averaged
 from prodcat.encoders.encoder import Encoder, Tower, load
 from prodcat.errors import BundleError
 from prodcat.model.correction import unit
@@ -61,12 +61,15 @@ class MultimodalStage:
         folder: the bundle's.
         tree: what the fusion's logits have the columns of.
         fingerprints: modality -> fingerprint of the tower the fusion was trained on.
+        decoder: the cascade's.
 
     Raises:
         BundleError: an encoder in the bundle has another fingerprint, or the fusion's weights are not of this shape.
     """
 
-    def __init__(self, folder: Path, tree: HasLayout, fingerprints: Mapping[str, str], *, device: str = "cpu") -> None:
+    def __init__(
+        self, folder: Path, tree: HasLayout, fingerprints: Mapping[str, str], *, decoder: DecoderName = "greedy", device: str = "cpu"
+    ) -> None:
         place = folder / "stage_two"
         self.settings = validate(MultimodalStageSettings, read_yaml(place / SETTINGS), str(place / SETTINGS))
         self.preparation = Preparation(folder, tree.layout)
@@ -84,7 +87,7 @@ class MultimodalStage:
                     f"{folder / 'encoders' / modality.encoder}: its {modality.tower} tower has fingerprint {fingerprint[:16]}, "
                     f"but stage two was trained on {str(fingerprints.get(modality.name))[:16]}; rebuild the bundle or bring back the encoder"
                 )
-        self._device, self._layout = torch.device(device), tree.layout
+        self._device, self._layout, self._decoder = torch.device(device), tree.layout, decoder
         statistics = load_arrays(place / STATISTICS)
         self._model = build(modalities(self.settings, self._towers, statistics), tree, self.settings.fusion, self.settings.members)
         try:
@@ -127,7 +130,7 @@ class MultimodalStage:
             for column, (name, tower) in enumerate(self._towers.items()):
                 if tower is not None and tower.reads == "image":
                     again[name], there[:, column] = features[name][rows], present[rows, column]
-            logits[rows] = averaged([logits[rows], self.fuse(again, there)], self._layout)
+            logits[rows] = averaged([logits[rows], self.fuse(again, there)], self._layout, self._decoder)
         if prepared.corrected is not None:
             rows, codes, from_words = prepared.corrected
             for code in np.unique(codes).tolist():

@@ -81,8 +81,13 @@ def test_two_categories_are_enough_and_one_is_not() -> None:
 def test_the_surer_of_two_readings_says_more() -> None:
     sure = np.where(LAYOUT.nodes == TREE.index(("Watches",)), 9.0, 0.0)[None].astype(np.float32)
     vague = np.where(LAYOUT.nodes == TREE.index(("Footwear",)), 0.5, 0.0)[None].astype(np.float32)
+    for decoder in ("greedy", "joint", "flat"):
+        assert TREE.categories[decode(averaged([sure, vague], LAYOUT, decoder), LAYOUT, decoder).nodes[0]].path == ("Watches",)
+        # One reading alone stays what it is.
+        np.testing.assert_allclose(
+            log_conditionals(averaged([sure, sure], LAYOUT, decoder), LAYOUT, decoder), log_conditionals(sure, LAYOUT, decoder), atol=1e-4
+        )
     mean = averaged([sure, vague], LAYOUT)
-    assert TREE.categories[decode(mean, LAYOUT, "joint").nodes[0]].path == ("Watches",)
     level = LAYOUT.level_columns[0]
     by_hand = (np.exp(log_conditionals(sure, LAYOUT))[:, level] + np.exp(log_conditionals(vague, LAYOUT))[:, level]) / 2
     np.testing.assert_allclose(np.exp(log_conditionals(mean, LAYOUT))[:, level], by_hand, rtol=1e-5)
