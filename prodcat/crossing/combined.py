@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prodcat.crossing.config import SelfTrainingConfig
+from prodcat.crossing.config import CrossProfile, SelfTrainingConfig
 from prodcat.crossing.features import Read
 from prodcat.crossing.models import Pseudo, View, Worded, scored_rows
 from prodcat.decoding import DecoderName, averaged, decode

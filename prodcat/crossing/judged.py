@@ -39,13 +39,11 @@ class Models:
 
     Args:
         logits: as models.fusions returns them, and words as models.words does; of every platform, and of NONE.
-        again: the same of models that learned from answers as well: kind -> (fusions, words); None without self-training.
         answers: as models.baselines returns them; empty without baselines.
     """
 
     logits: Mapping[tuple[str, Kind], Mapping[View, np.ndarray]]
     words: Mapping[str, Worded]
-    again: Mapping[Kind, tuple[Mapping[tuple[str, Kind], Mapping[View, np.ndarray]], Mapping[str, Worded]]] | None
     answers: Mapping[Fold, Mapping[str, np.ndarray]]
 
 
@@ -67,22 +65,16 @@ class Judge:
         preds: dict[str, np.ndarray] = {}
         for kind in self._kinds:
             parts = [(part, logits[: len(rows)][own]) for part, logits in self._steps(platform, kind, inputs)]
-            before = parts[-1][1]
             if self._profile.cross_platform.priors is not None:
-                parts.append(("priors re-estimated", self._with_priors(before, platform)))
-            if self._models.again is not None:
-                again, words = self._models.again[kind]
-                last = steps(self._read, again[platform, kind], words.get(platform), self._asked(platform), inputs, self._profile)[-1][1]
-                parts.append(("self-trained", last[: len(rows)][own]))
+                parts.append(("priors re-estimated", self._with_priors(parts[-1][1], platform)))
             preds[kind] = self._nodes(parts[-1][1])
             kinds[kind] = {
                 "unseen": self._figures(preds[kind], target, groups),
-                "untouched": self._figures(self._nodes(before), target, groups),
                 "parts": [{"part": part, **self._figures(self._nodes(each), target, groups)["hierarchical"]} for part, each in parts],
                 **self._against_known(fold, kind),
             }
         baselines = {name: nodes[own] for name, nodes in self._models.answers.get(fold, {}).items()}
-        first = best([Answered(name, nodes) for name, nodes in baselines.items()], target, sample.tree) if baselines else None
+        first = self._best_baseline(fold, target, own)
         for kind in self._kinds:
             kinds[kind]["against_baseline"] = asdict(against(preds[kind], first.pred, target, groups, sample.tree, seed)) if first else None
         paths = sample.tree.path_indices[target]
@@ -98,6 +90,28 @@ class Judge:
             "verdict": verdict(preds, target, groups, sample.tree, seed),
             "shift": self._shift(fold, rows[own]),
         }
+
+    def self_trained(self, found: dict[str, Any], again: Mapping[View, np.ndarray], words: Worded | None) -> None:
+        """Adds to a fold, as `shipped` left it, what its fusion answers when it has learned from its surest answers too.
+
+        Args:
+            again, words: what models say that did, as for the platform in Models.
+        """
+        fold: Fold = (found["platform"], found["inputs"])
+        rows = scored_rows(self._read, fold[0])
+        own = self._read.readable(fold[1])[rows]
+        target, groups = self._read.sample.nodes[rows][own], self._read.sample.groups[rows][own]
+        logits = steps(self._read, again, words, self._asked(fold[0]), fold[1], self._profile)[-1][1][: len(rows)][own]
+        pred, first = self._nodes(logits), self._best_baseline(fold, target, own)
+        sample, seed = self._read.sample, self._profile.seed
+        found["shipped"]["self_trained"] = {
+            "figures": self._figures(pred, target, groups),
+            "against_baseline": asdict(against(pred, first.pred, target, groups, sample.tree, seed)) if first else None,
+        }
+
+    def _best_baseline(self, fold: Fold, target: np.ndarray, own: np.ndarray) -> Answered | None:
+        answers = [Answered(name, nodes[own]) for name, nodes in self._models.answers.get(fold, {}).items()]
+        return best(answers, target, self._read.sample.tree) if answers else None
 
     def _against_known(self, fold: Fold, kind: Kind) -> dict[str, Any]:
         """On the platform's test products: the model without it, the same corrected by labelled ones, and the one trained with it."""

@@ -65,12 +65,19 @@ def cross_platform(catalog: Catalog, out: Path, profile: CrossProfile, on_progre
     platforms = list(dict.fromkeys(platform for platform, _ in left_out))
     logits = fusions(read, [*platforms, NONE], related, profile, store, on_progress)
     worded = words(read, [*platforms, NONE], related, profile, store, on_progress)
-    again = None
-    if config.self_training is not None:
-        again = {kind: _self_trained(kind, read, platforms, related, logits, worded, profile, store, on_progress) for kind in config.kinds}
     answers = baselines(read, left_out, related, profile, store, on_progress) if config.baselines else {}
     on_progress("figures ...")
-    judge = Judge(read, related, Models(logits, worded, again, answers), profile)
+    judge = Judge(read, related, Models(logits, worded, answers), profile)
+    judged = shipped([judge.fold(fold) for fold in left_out])
+    if config.self_training is not None:
+        # Of the fusion one would ship, and of no other: a training each.
+        for kind in config.kinds:
+            own = [fold for fold in judged if fold["shipped"]["name"] == kind]
+            if own:
+                of = list(dict.fromkeys(fold["platform"] for fold in own))
+                again, its_words = _self_trained(kind, read, platforms, of, related, logits, worded, profile, store, on_progress)
+                for fold in own:
+                    judge.self_trained(fold, again[fold["platform"], kind], its_words.get(fold["platform"]))
     found = {
         "catalog": {"digest": catalog.digest, "path": str(catalog.path)},
         "products": len(sample.keys),
@@ -79,7 +86,7 @@ def cross_platform(catalog: Catalog, out: Path, profile: CrossProfile, on_progre
         "score_products": config.sample.score_products,
         "related": [list(group) for group in config.related],
         "seed": profile.seed,
-        "folds": shipped([judge.fold(fold) for fold in left_out]),
+        "folds": judged,
     }
     table, file = out / "cross_platform.md", out / "cross_platform.json"
     table.write_text(markdown(found), encoding="utf-8")
@@ -91,6 +98,7 @@ def _self_trained(
     kind: Kind,
     read: Read,
     platforms: Sequence[str],
+    trained: Sequence[str],
     related: RelatedShops,
     logits: Mapping[tuple[str, Kind], Mapping[View, np.ndarray]],
     worded: Mapping[str, Worded],
@@ -98,7 +106,7 @@ def _self_trained(
     store: Store,
     on_progress: Progress,
 ) -> tuple[Mapping[tuple[str, Kind], Mapping[View, np.ndarray]], Mapping[str, Worded]]:
-    """Models of one kind that learned from the first ones' surest answers to the left-out platform as well."""
+    """Models of one kind that learned from the first ones' surest answers to the left-out platform as well: of the platforms `trained`."""
     config, decoder = profile.cross_platform, profile.hierarchy.decoder
     assert config.self_training is not None
     answered, by_description = {}, {}
@@ -110,6 +118,6 @@ def _self_trained(
         by_description[platform] = by_descriptions(read, by_view, own, asked, decoder)[:first]
     pseudo = pseudo_labels(read, answered, by_description, decoder, config.self_training)
     return (
-        fusions(read, platforms, related, profile, store, on_progress, [kind], pseudo),
-        words(read, platforms, related, profile, store, on_progress, pseudo),
+        fusions(read, trained, related, profile, store, on_progress, [kind], pseudo),
+        words(read, trained, related, profile, store, on_progress, pseudo),
     )

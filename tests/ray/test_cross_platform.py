@@ -61,8 +61,7 @@ def test_platforms_as_if_they_were_new(catalog: Catalog, shops: list[str], tiny_
         for row in fold["kinds"].values():
             parts = [step["part"] for step in row["parts"]]
             told_of = ["image"] if inputs == "image" else ["titles", "words", "descriptions averaged"]
-            assert parts == [*told_of, "priors re-estimated", "self-trained"]
-            assert row["untouched"]["hierarchical"]["f1"] == row["parts"][len(told_of) - 1]["f1"]
+            assert parts == [*told_of, "priors re-estimated"]
             assert row["parts"][-1]["f1"] == row["unseen"]["hierarchical"]["f1"]
             low, high = row["unseen"]["hierarchical"]["f1_ci"]
             assert low <= row["unseen"]["hierarchical"]["f1"] <= high
@@ -75,6 +74,7 @@ def test_platforms_as_if_they_were_new(catalog: Catalog, shops: list[str], tiny_
         assert fold["verdict"]["ship"] in ("early", "late")
         assert fold["shipped"]["name"] in fold["kinds"]
         assert fold["best_baseline"] in fold["baselines"]
+        assert 0 < fold["shipped"]["self_trained"]["figures"]["hierarchical"]["f1"] <= 1
         steps = [step["explains"] for step in fold["shift"]["steps"]]
         assert steps == [None] * len(steps) or sum(steps) == pytest.approx(1)
         assert ("tfidf title" in fold["baselines"]) == (inputs != "image")
