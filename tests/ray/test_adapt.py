@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from prodcat.adapting import AdaptConfig, adapt
-from prodcat.catalog.distributed import ingest
+from prodcat.catalog.chunks import IngestConfig
+from prodcat.catalog.ingest import ingest
 from prodcat.catalog.store import Catalog
 from prodcat.commands import run_adapt
 from prodcat.contracts import Product, products_of
 from prodcat.errors import BundleError, FeedError
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.cascade import Answer
-from prodcat.profile import FitConfig
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,9 @@ def stranger(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Catalo
     rows.append("stranger,outside,gadget,all about it,Elsewhere > Things")
     feed = place / "stranger.csv"
     feed.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return ingest([str(feed)], place / "catalog", FitConfig.model_fields["ingest"].default)
+    feed.with_suffix(".mapping.yaml").write_text('label: {column: path, separator: ">"}\n', encoding="utf-8")
+    ingest([str(feed)], place / "catalog", IngestConfig())
+    return Catalog.open(place / "catalog")
 
 
 @pytest.fixture(scope="module")

@@ -193,7 +193,7 @@ def test_explain_names_inputs_modalities_and_neighbours(prodcat, demo_run: Path,
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
     assert set(found["inputs"]) == {"title", "image"}
-    assert set(found["modalities"]) == {"text", "image", "clip_text", "clip_image", "stage_one"}
+    assert set(found["modalities"]) == {"text", "image", "clip_text", "clip_image", "stage_one", "words"}
     assert len(found["neighbours"]) == 3
     assert len(found["mask"]) == len(found["path"])
     assert "nearest training products" in prodcat(*asked).stdout
