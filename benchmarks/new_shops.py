@@ -23,12 +23,11 @@ PLATFORMS = ("hm", "flipkart", "tiki", "thredup", "shein_us", "myntra", "koton")
 # One shop under two names, or of one company.
 RELATED = (("hm", "ew_hm"), ("shein_us", "shein_fr"), ("myntra", "jabong"))
 MAIN_SHOP = ("products.parquet", "products_text_only.parquet")
-# What fits into an hour on two cores: a process a core, and with it every part that can be switched.
+# What fits into an hour on two cores, a process a core. Shares re-estimated are left out: they cost on every shop but one (docs/log.md).
 SETTINGS = (
     "cross_platform.sample.train_per_category=150",
     "cross_platform.sample.score_products=2000",
     "cross_platform.cpus_per_model=1.0",
-    "cross_platform.priors={}",
     "cross_platform.self_training={}",
 )
 
