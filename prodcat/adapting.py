@@ -80,8 +80,8 @@ def adapt(bundle: Bundle, catalog: Catalog, out: Path, config: AdaptConfig, *, p
     stage = bundle.multimodal_stage()
     on_progress(f"{platform}: reading {len(learned):,} labelled products to learn from, {len(judged):,} to judge by")
     paths = dict(zip(table["key"].to_pylist(), table["path"].to_pylist(), strict=True))
-    own, own_keys = _read(stage, catalog, learned.tolist(), platform)
-    asked, asked_keys = _read(stage, catalog, judged.tolist(), platform)
+    own, own_keys = _read(stage, catalog, learned.tolist())
+    asked, asked_keys = _read(stage, catalog, judged.tolist())
     nodes, cut = _nodes(bundle.tree, [paths[key] for key in own_keys])
     known = np.flatnonzero(nodes >= 0)
     for path, count in cut.most_common(5):
@@ -109,7 +109,7 @@ def adapt(bundle: Bundle, catalog: Catalog, out: Path, config: AdaptConfig, *, p
         sizes = [size for size in config.curve if size < len(nodes)]
         found["before"], found["after"] = measured(asked.logits), measured(final.correct(asked))
         found["curve"] = [{"labelled": size, **measured(corrected(size).correct(asked))} for size in sizes]
-    return Adapted(_with(bundle, out, platform, final, own_keys), found)
+    return Adapted(_with(bundle, stage.settings, out, platform, final, own_keys), found)
 
 
 def _chosen(table: pa.Table, platform: str | None, catalog: Catalog) -> str:
@@ -123,7 +123,7 @@ def _chosen(table: pa.Table, platform: str | None, catalog: Catalog) -> str:
     return platform
 
 
-def _read(stage: MultimodalStage, catalog: Catalog, keys: Sequence[str], platform: str) -> tuple[Evidence, list[str]]:
+def _read(stage: MultimodalStage, catalog: Catalog, keys: Sequence[str]) -> tuple[Evidence, list[str]]:
     """What stage two makes of these products without a correction, in the order of `keys`; those it cannot read are left out."""
     rank = {key: place for place, key in enumerate(keys)}
     wanted = pa.array(keys, type=pa.string())
@@ -168,7 +168,7 @@ def _nodes(tree: Taxonomy, paths: Sequence[CategoryPath]) -> tuple[np.ndarray, C
     return nodes, cut
 
 
-def _with(bundle: Bundle, out: Path, platform: str, correction: Correction, learned: Sequence[str]) -> Bundle:
+def _with(bundle: Bundle, stage: MultimodalStageSettings, out: Path, platform: str, correction: Correction, learned: Sequence[str]) -> Bundle:
     """The bundle with one more correction, or with another in the place of the platform's."""
     temperatures = np.asarray(bundle.settings.calibration_two.temperatures, dtype=np.float32)[bundle.layout.levels - 1]
     # The cascade divides by the temperatures of its own shops; a correction is scaled for its platform alone.
@@ -176,7 +176,6 @@ def _with(bundle: Bundle, out: Path, platform: str, correction: Correction, lear
     gate = bundle.settings.gate
     platforms = {**gate.platforms, platform: PlatformGate(threshold=1.0)}
     settings = bundle.settings.model_copy(update={"gate": gate.model_copy(update={"platforms": platforms})})
-    stage = bundle.multimodal_stage().settings
     names = [*stage.corrections] if platform in stage.corrections else [*stage.corrections, platform]
 
     def fill(folder: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from prodcat.encoders.encoder import load
-from prodcat.errors import ConfigError
+from prodcat.errors import ConfigError, TrainingError
 from prodcat.labelled import Labelled, texts_of
 from prodcat.model.names import Names
-from prodcat.model.words import Words
+from prodcat.model.words import WORDS, Words
 from prodcat.readying import from_elsewhere
-from prodcat.run_folder import Steps
+from prodcat.run_folder import Progress, Steps
 from prodcat.taxonomy import HeadLayout
 from prodcat.training.fusion_stage import FusionStageConfig
 from prodcat.training.words import fit_words
@@ -80,6 +80,7 @@ def ready_experts(
     seed: int,
     steps: Steps,
     inputs: Sequence[object],
+    on_progress: Progress,
 ) -> tuple[Experts, str]:
     """Fitted to OUT/words unless they have been -> experts, and the key of the step.
 
@@ -92,10 +93,19 @@ def ready_experts(
     if settings is None:
         return Experts(None, names, modality), ""
 
+    folder = out / "words"
+
     def make() -> None:
         texts = texts_of(files, train.keys, settings.text)
         rows = [row for row, text in enumerate(texts) if text]
-        fit_words([texts[row] or "" for row in rows], layout.end_targets(train.targets[rows]), layout, settings, seed).save(out / "words")
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            found = fit_words([texts[row] or "" for row in rows], layout.end_targets(train.targets[rows]), layout, settings, seed)
+        except TrainingError as error:
+            # A catalog of images alone, or of one category, has a model all the same.
+            on_progress(f"  no model of words: {error}")
+        else:
+            found.save(folder)
 
-    key = steps.run("words", [*inputs, settings, seed], out / "words", make)
-    return Experts(Words.load(out / "words"), names, modality), key
+    key = steps.run("words", [*inputs, settings, seed], folder, make)
+    return Experts(Words.load(folder) if (folder / WORDS).is_file() else None, names, modality), key

@@ -216,7 +216,7 @@ def fit(
     task, key_two = _fit_stage_two(prepared, out, config, steps, on_progress)
     made_of = [*prepared.keys, config.hierarchy]
     experts, key_experts = ready_experts(
-        config.stage_two, parts["train"], catalog.product_files(), folders, prepared.layout, out, config.seed, steps, made_of
+        config.stage_two, parts["train"], catalog.product_files(), folders, prepared.layout, out, config.seed, steps, made_of, on_progress
     )
 
     def make_bundle() -> None:
@@ -228,7 +228,7 @@ def fit(
             fusion=config.stage_two.fusion,
             members=config.stage_two.members,
             image_limits=config.ingest.pictures.limits,
-            words=config.stage_two.words.text if config.stage_two.words else None,
+            words=config.stage_two.words.text if config.stage_two.words and experts.words else None,
             names=experts.modality,
             descriptions=config.stage_two.descriptions,
         )

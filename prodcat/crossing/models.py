@@ -87,11 +87,10 @@ def learned_rows(read: Read, platform: str, related: RelatedShops, among: np.nda
 
 
 def pool_rows(read: Read, platform: str, seed: int) -> np.ndarray:
-    """Labelled products of the platform that none is judged by, which a correction may learn from; for NONE there are none."""
+    """Labelled products of the platform that are not of its test split, which a correction may learn from; for NONE there are none."""
     sample = read.sample
     if platform == NONE:
         return np.zeros(0, dtype=np.int64)
-    # What is judged by the platform's test products must not be among them; the rest of those judged is, for few shops have more.
     rows = np.flatnonzero((sample.platforms == platform) & sample.learned & ~sample.tested)
     return np.sort(np.random.default_rng(seed).permutation(rows)[:POOL])
 

@@ -32,8 +32,17 @@ class LoopConfig(Config):
     warmup_share: float = Field(0.1, ge=0, le=1, description="share of all steps in which the learning rate rises")
     clip_norm: float = Field(1.0, gt=0, description="largest gradient norm")
     patience: int = Field(0, ge=0, description="stop after so many epochs without a better validation; 0: never")
+    most_samples: int | None = Field(
+        None,
+        ge=1,
+        description="products seen over all epochs: a large catalog is passed over less often than `epochs`, at least once; null: no bound",
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast, weights stay fp32")
     seed: int = 0
+
+    def epochs_of(self, products: int) -> int:
+        """Epochs over so many training products."""
+        return self.epochs if self.most_samples is None else max(1, min(self.epochs, round(self.most_samples / max(1, products))))
 
 
 class Task(Protocol):
@@ -130,9 +139,10 @@ def train(
     optimizer = torch.optim.AdamW(_parameter_groups(module, config.weight_decay, task.rates(module)), lr=config.learning_rate, fused=True)
     if state.optimizer:
         optimizer.load_state_dict(state.optimizer)
-    total_steps = max(1, steps_per_epoch * config.epochs)
+    epochs = config.epochs_of(steps_per_epoch * config.batch_size)
+    total_steps = max(1, steps_per_epoch * epochs)
     autocast = torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config.precision == "bf16")
-    for epoch in range(state.epoch, config.epochs):
+    for epoch in range(state.epoch, epochs):
         if config.patience and state.stale >= config.patience:
             break
         # Reseeding by epoch makes a resumed run draw what an uninterrupted one would have drawn.
@@ -174,7 +184,7 @@ def train(
         state.module = {name: value.detach().cpu() for name, value in module.state_dict().items()}
         state.optimizer = optimizer.state_dict()
         rate = float(total(torch.tensor(samples / seconds, dtype=torch.float64)))
-        on_epoch(Epoch(task.name, epoch + 1, config.epochs, float(sums[0] / sums[1]), validation, state.best_validation, rate), state)
+        on_epoch(Epoch(task.name, epoch + 1, epochs, float(sums[0] / sums[1]), validation, state.best_validation, rate), state)
     return state.best
 
 

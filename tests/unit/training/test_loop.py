@@ -123,3 +123,11 @@ def test_schedule_warms_up_and_falls_to_zero() -> None:
     assert max(values) == pytest.approx(1, abs=1e-3)
     assert values.index(max(values)) in range(9, 12)
     assert values[-1] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_large_catalog_is_passed_over_less_often() -> None:
+    _, epochs, _ = run(LoopConfig(epochs=20, batch_size=32, most_samples=700))
+    assert len(epochs) == 4  # of 192 products
+    assert {epoch.epochs for epoch in epochs} == {4}
+    assert LoopConfig(epochs=3, most_samples=700).epochs_of(192) == 3
+    assert LoopConfig(epochs=3, most_samples=10).epochs_of(192) == 1
