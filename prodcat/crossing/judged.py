@@ -114,26 +114,35 @@ class Judge:
         return best(answers, target, self._read.sample.tree) if answers else None
 
     def _against_known(self, fold: Fold, kind: Kind) -> dict[str, Any]:
-        """On the platform's test products: the model without it, the same corrected by labelled ones, and the one trained with it."""
+        """On the platform's test products: the model without it, and the one trained with it."""
         platform, inputs = fold
-        read, sample = self._read, self._read.sample
-        asked, all_rows = self._asked(platform), scored_rows(read, NONE)
-        has = read.readable(inputs)
-        first = len(scored_rows(read, platform))
-        places = np.flatnonzero((sample.tested & has)[asked[:first]])
-        same = has[all_rows] & (sample.platforms[all_rows] == platform)
+        sample = self._read.sample
+        asked, all_rows, places = self._asked(platform), scored_rows(self._read, NONE), self._tested(fold)
+        same = self._read.readable(inputs)[all_rows] & (sample.platforms[all_rows] == platform)
         if not len(places):
-            return {"unseen_on_test": None, "known": None, "labelled": []}
+            return {"unseen_on_test": None, "known": None}
         logits = self._steps(platform, kind, inputs)[-1][1]
         with_all = self._steps(NONE, kind, inputs)[-1][1]
         target, groups = sample.nodes[asked[places]], sample.groups[asked[places]]
-        pool = len(asked) - len(pool_rows(read, platform, self._profile.seed))
-        pool_places = pool + np.flatnonzero(has[asked[pool:]])
         return {
             "unseen_on_test": self._figures(self._nodes(logits[places]), target, groups),
             "known": self._figures(self._nodes(with_all[same]), sample.nodes[all_rows][same], sample.groups[all_rows][same]),
-            "labelled": curve(read, inputs, logits, self._models.words.get(platform), asked, places, pool_places, self._profile),
         }
+
+    def labelled(self, found: dict[str, Any]) -> None:
+        """Adds to a fold, as `shipped` left it, what its fusion answers to test products when labelled products of the platform correct it."""
+        platform, inputs = fold = found["platform"], found["inputs"]
+        asked, places = self._asked(platform), self._tested(fold)
+        pool = len(asked) - len(pool_rows(self._read, platform, self._profile.seed))
+        pool_places = pool + np.flatnonzero(self._read.readable(inputs)[asked[pool:]])
+        logits = self._steps(platform, found["shipped"]["name"], inputs)[-1][1]
+        words = self._models.words.get(platform)
+        found["shipped"]["labelled"] = curve(self._read, inputs, logits, words, asked, places, pool_places, self._profile) if len(places) else []
+
+    def _tested(self, fold: Fold) -> np.ndarray:
+        """Places in `_asked`: the platform's test products that can be read by these inputs."""
+        rows = scored_rows(self._read, fold[0])
+        return np.flatnonzero((self._read.sample.tested & self._read.readable(fold[1]))[rows])
 
     def _asked(self, platform: str) -> np.ndarray:
         return scored_rows(self._read, NONE) if platform == NONE else asked_rows(self._read, platform, self._related, self._profile.seed)
@@ -196,9 +205,12 @@ class Judge:
 
 
 def shipped(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Adds to every fold the fusion that the other folds of the same inputs speak for: what one would have shipped without labels of the platform."""
+    """Adds to every fold the fusion that the folds of other shops speak for: what one would have shipped without labels of the platform. Those of the
+    same inputs, or, where there are fewer than two, those of all."""
     for fold in found:
-        others = [other for other in found if other["inputs"] == fold["inputs"] and not set(other["left_out"]) & set(fold["left_out"])]
+        strangers = [other for other in found if not set(other["left_out"]) & set(fold["left_out"])]
+        alike = [other for other in strangers if other["inputs"] == fold["inputs"]]
+        others = alike if len(alike) > 1 else strangers
         kinds = list(fold["kinds"])
         mean = {kind: float(np.mean([other["kinds"][kind]["unseen"]["hierarchical"]["f1"] for other in others])) if others else 0.0 for kind in kinds}
         name = max(kinds, key=lambda kind: mean[kind])

@@ -69,6 +69,9 @@ def cross_platform(catalog: Catalog, out: Path, profile: CrossProfile, on_progre
     on_progress("figures ...")
     judge = Judge(read, related, Models(logits, worded, answers), profile)
     judged = shipped([judge.fold(fold) for fold in left_out])
+    for fold in judged:
+        on_progress(f"labelled products of {fold['platform']} ({fold['inputs']}) ...")
+        judge.labelled(fold)
     if config.self_training is not None:
         # Of the fusion one would ship, and of no other: a training each.
         for kind in config.kinds:

@@ -163,21 +163,22 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 def _labelled(found: Mapping[str, Any]) -> list[str]:
     """What labelled products of the platform buy: a column a size."""
-    sizes = sorted({row["labelled"] for fold in found["folds"] for kind in fold["kinds"].values() for row in kind["labelled"]})
+    sizes = sorted({row["labelled"] for fold in found["folds"] for row in fold["shipped"]["labelled"]})
     if not sizes:
         return []
     lines = ["", "## With labelled products of the platform", ""]
     lines += ["Judged on its test products; closed: of what is lost against the same model trained with all of it.", ""]
     lines += [f"| platform | input | fusion | none | {' | '.join(map(str, sizes))} | trained with it | closed |", "|---" * (len(sizes) + 5) + "|"]
     for fold in found["folds"]:
-        for kind, row in fold["kinds"].items():
-            if not row["labelled"]:
-                continue
-            with_some = {each["labelled"]: each["f1"] for each in row["labelled"]}
-            none, known = row["unseen_on_test"]["hierarchical"]["f1"], row["known"]["hierarchical"]["f1"]
-            cells = " | ".join(f"{with_some[size]:.4f}" if size in with_some else "" for size in sizes)
-            closed = ", ".join(f"{(value - none) / (known - none):.0%} by {size}" for size, value in with_some.items()) if known > none else ""
-            lines.append(f"| {fold['platform']} | {fold['inputs']} | {kind} | {none:.4f} | {cells} | {known:.4f} | {closed} |")
+        shipped = fold["shipped"]
+        if not shipped["labelled"]:
+            continue
+        row = fold["kinds"][shipped["name"]]
+        with_some = {each["labelled"]: each["f1"] for each in shipped["labelled"]}
+        none, known = row["unseen_on_test"]["hierarchical"]["f1"], row["known"]["hierarchical"]["f1"]
+        cells = " | ".join(f"{with_some[size]:.4f}" if size in with_some else "" for size in sizes)
+        closed = ", ".join(f"{(value - none) / (known - none):.0%} by {size}" for size, value in with_some.items()) if known > none else ""
+        lines.append(f"| {fold['platform']} | {fold['inputs']} | {shipped['name']} | {none:.4f} | {cells} | {known:.4f} | {closed} |")
     return lines
 
 

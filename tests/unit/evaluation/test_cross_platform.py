@@ -1,6 +1,9 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
+from prodcat.crossing.judged import shipped
 from prodcat.errors import ConfigError
 from prodcat.evaluation.cross_platform import Answered, RelatedShops, against, best, verdict
 from prodcat.taxonomy import Taxonomy
@@ -49,3 +52,24 @@ def test_the_verdict_names_the_better_and_says_whether_it_is_sure() -> None:
     assert same is not None
     assert not same["shown"]
     assert verdict({"late": target}, target, groups, TREE, 0) is None
+
+
+def test_the_fusion_to_ship_is_the_one_other_shops_speak_for() -> None:
+    def fold(platform: str, inputs: str, early: float, late: float, *related: str) -> dict[str, Any]:
+        f1 = {"early": early, "late": late}
+        kinds = {kind: {"unseen": {"hierarchical": {"f1": value}}, "against_baseline": None} for kind, value in f1.items()}
+        return {"platform": platform, "inputs": inputs, "left_out": [platform, *related], "kinds": kinds}
+
+    found = shipped(
+        [
+            fold("a", "text", 0.9, 0.4),  # its own is not asked
+            fold("b", "text", 0.6, 0.7, "a2"),
+            fold("c", "text", 0.6, 0.7),
+            fold("a2", "text", 0.6, 0.7, "b"),
+            fold("d", "text+image", 0.1, 0.2),
+            fold("e", "text+image", 0.9, 0.1),
+        ]
+    )
+    assert [each["shipped"]["name"] for each in found] == ["late", "early", "early", "early", "early", "early"]
+    # One other shop with images (d speaks for late) says too little: all others are asked.
+    assert found[5]["shipped"]["figures"]["hierarchical"]["f1"] == 0.9

@@ -84,7 +84,23 @@ def test_what_is_loaded_corrects_as_what_was_saved(tmp_path: Path) -> None:
     np.testing.assert_allclose(parts[there], correction.correct(evidence)[there], rtol=1e-5)
 
 
-@pytest.mark.parametrize("field", ["softness", "penalty", "folds"])
-def test_settings_that_make_no_sense_are_refused(field: str) -> None:
+@pytest.mark.parametrize(("field", "value"), [("softness", [0.5]), ("penalty", [0]), ("penalty", []), ("folds", 1), ("validated", 0)])
+def test_settings_that_make_no_sense_are_refused(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=field):
-        CorrectionConfig.model_validate({field: 0})
+        CorrectionConfig.model_validate({field: value})
+
+
+def test_a_platform_that_is_answered_rightly_is_left_as_it_is() -> None:
+    targets, truth = products(20, 4)[1], products(200, 5)[1]
+    # Every answer right, and hardly sure of it; words and vectors that say nothing.
+    draws = np.random.default_rng(0)
+    logits = [np.full((len(part), len(LAYOUT)), 0.0, dtype=np.float32) for part in (targets, truth)]
+    for part, labels in zip(logits, (targets, truth), strict=True):
+        np.put_along_axis(part, labels.astype(np.int64), 1.0, axis=1)
+    noise = [csr_matrix(draws.random((len(part), 12)).astype(np.float32)) for part in (targets, truth)]
+    own, other = (Evidence(part, words, {}, {}) for part, words in zip(logits, noise, strict=True))
+    correction = fit_correction(own, targets, LAYOUT, CONFIG, 0)
+    assert right(correction.correct(other), truth) == 1.0
+    assert correction.softness == 1.0
+    assert not correction.weights.any()
+    assert correction.scale[0] > 2
