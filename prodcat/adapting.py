@@ -132,23 +132,15 @@ def _read(stage: MultimodalStage, catalog: Catalog, keys: Sequence[str]) -> tupl
         part = pq.read_table(file, partitioning=None).cast(PRODUCTS)
         products += products_of(part.filter(pc.is_in(part["key"], value_set=wanted)))
     products.sort(key=lambda product: rank[product.key])
-    names = [modality.name for modality in stage.settings.modalities]
-    logits, vectors, present, readable = [], [], [], []
+    logits, seen, readable = [], [], []
     for start in range(0, max(len(products), 1), _AT_ONCE):
-        prepared = stage.prepare(products[start : start + _AT_ONCE])
-        prepared = replace(prepared, corrected=None)
-        features, here = stage.encode(prepared)
+        prepared = replace(stage.prepare(products[start : start + _AT_ONCE]), corrected=None)
         logits.append(stage.infer(prepared))
-        vectors.append(features)
-        present.append(here)
+        seen.append(stage.seen(prepared))
         readable.append(prepared.readable)
     words = stage.preparation.terms(products) if stage.settings.words is not None else None
-    evidence = Evidence(
-        np.concatenate(logits),
-        words,
-        {name: np.concatenate([part[name] for part in vectors]) for name in names},
-        {name: np.concatenate([part[:, column] for part in present]) for column, name in enumerate(names)},
-    )
+    vectors, present = ({name: np.concatenate([part[name][which] for part in seen]) for name in seen[0]} for which in (0, 1))
+    evidence = Evidence(np.concatenate(logits), words, vectors, present)
     rows = np.flatnonzero(np.concatenate(readable))
     return evidence.rows(rows), [products[row].key for row in rows.tolist()]
 

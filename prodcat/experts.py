@@ -26,22 +26,31 @@ class Experts:
     names: Names | None
     modality: str | None
 
-    def read(
-        self, texts: Sequence[str | None], vectors: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray], layout: HeadLayout
+    def beside(
+        self,
+        logits: np.ndarray,
+        texts: Sequence[str | None],
+        vectors: Mapping[str, np.ndarray],
+        present: Mapping[str, np.ndarray],
+        layout: HeadLayout,
     ) -> np.ndarray:
-        """What they add to the fusion's logits: float32 [n, C].
+        """The fusion's logits with theirs, as model/fusions/expert.py pools them: float32 [n, C].
 
         Args:
+            logits: float32 [n, C].
             texts: n, as the model of words reads them.
             vectors, present: modality -> float32 [n, d], bool [n].
         """
-        found = np.zeros((len(texts), len(layout)), dtype=np.float32)
+        found, voices = logits.copy(), np.ones((len(logits), 1), dtype=np.float32)
         if self.words is not None:
-            found += self.words.read([text or "" for text in texts], layout)
+            here = np.array([bool(text) for text in texts], dtype=bool)
+            found[here] += self.words.read([text for text in texts if text], layout)
+            voices[here] += 1
         if self.names is not None and self.modality is not None:
-            here = np.flatnonzero(present[self.modality])
+            here = present[self.modality]
             found[here] += self.names.read(vectors[self.modality][here], layout)
-        return found
+            voices[here] += 1
+        return np.asarray(found / voices)
 
     def save(self, folder: Path) -> None:
         for part in (self.words, self.names):

@@ -345,7 +345,7 @@ def _cascade(
         words = config.stage_two.words
         texts = [None] * len(part) if words is None else texts_of(files, part.keys, words.text)
         here = {name: present[:, column] for column, name in enumerate(vectors)}
-        logits = fused_logits(fusion, vectors, present) + experts.read(texts, vectors, here, layout)
+        logits = experts.beside(fused_logits(fusion, vectors, present), texts, vectors, here, layout)
         return StageLogits(logits, np.asarray(present.any(axis=1)))
 
     files, validation = prepared.catalog.product_files(), prepared.parts["validation"]

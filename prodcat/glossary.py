@@ -1,7 +1,8 @@
 """Product nouns of many languages and the English ones they stand for. Knows no model and no product; reads its words from a CSV.
 
-Titles in a language that no training title was written in share no word with what a text model has learned. This puts the English noun beside
-the foreign one: "Vestido rojo de mujer" becomes "Vestido rojo de mujer (dress, women)". Where a multilingual encoder is used it is not needed.
+Titles in a language that no training title was written in share no word with what a text model has learned. This finds the English noun for the
+foreign one: "Vestido rojo de mujer" is read as "Vestido rojo de mujer (dresses, women)", or as the nouns alone (encoders/inputs.py). Where a
+multilingual encoder is used it is not needed.
 
 The shipped glossary.csv is hand-made: no dictionary was copied. Its columns:
 
@@ -162,11 +163,6 @@ class Glossary:
             index = self._indexes[language] = _index(self.entries, language)
         spelled = _spelling(text)
         return tuple(dict.fromkeys(_found(_WORD.findall(spelled), index, _JOINED.search(spelled) is not None)))
-
-    def add(self, text: str, language: str | None) -> str:
-        """The text, with what was found behind it in brackets; the text itself if nothing was."""
-        found = self.english(text, language)
-        return f"{text} ({', '.join(found)})" if found else text
 
 
 def _found(words: list[str], index: _Index, joined: bool) -> Iterator[str]:

@@ -26,12 +26,10 @@ def steps(read: Read, by_view: Mapping[View, np.ndarray], words: Worded | None, 
     found: Steps = [("image" if inputs == "image" else "titles", by_view[inputs, False])]
     if inputs == "image":
         return found
-    if words is not None:
-        found.append(("words", found[-1][1] + words.logits[False]))
-    if read.names is not None:
-        found.append(("names", found[-1][1] + read.names[False][rows]))
+    for part, said in _experts(read, words, rows, False).items():
+        found.append((part, _pooled(found[-1][1], said, len(found))))
     if profile.cross_platform.descriptions and (inputs, True) in by_view:
-        other = by_view[inputs, True] + _experts(read, words, rows, True)
+        other = _pool(by_view[inputs, True], _experts(read, words, rows, True))
         both = described(read)[rows] & read.has["text"][rows]
         logits = found[-1][1].copy()
         if both.any():
@@ -40,10 +38,21 @@ def steps(read: Read, by_view: Mapping[View, np.ndarray], words: Worded | None, 
     return found
 
 
-def _experts(read: Read, words: Worded | None, rows: np.ndarray, description: bool) -> np.ndarray | float:
-    """What is added to the fusion's logits of the products asked."""
-    said: np.ndarray | float = 0.0 if words is None else words.logits[description]
-    return said if read.names is None else said + read.names[description][rows]
+def _experts(read: Read, words: Worded | None, rows: np.ndarray, description: bool) -> dict[str, np.ndarray]:
+    """What stands beside the fusion says of the products asked: name -> float [n, C]."""
+    found = {} if words is None else {"words": words.logits[description]}
+    return found if read.names is None else {**found, "names": read.names[description][rows]}
+
+
+def _pooled(before: np.ndarray, said: np.ndarray, voices: int) -> np.ndarray:
+    """The mean of so many voices, and one more: as model/fusions/expert.py pools them."""
+    return np.asarray((before * voices + said) / (voices + 1))
+
+
+def _pool(logits: np.ndarray, said: Mapping[str, np.ndarray]) -> np.ndarray:
+    for voices, each in enumerate(said.values(), 1):
+        logits = _pooled(logits, each, voices)
+    return logits
 
 
 def described(read: Read) -> np.ndarray:
@@ -98,7 +107,7 @@ def by_descriptions(read: Read, by_view: Mapping[View, np.ndarray], words: Worde
     """bool [n]: products asked whose description is surer than their title."""
     if ("text", True) not in by_view:
         return np.zeros(len(rows), dtype=bool)
-    title, other = (by_view["text", view] + _experts(read, words, rows, view) for view in (False, True))
+    title, other = (_pool(by_view["text", view], _experts(read, words, rows, view)) for view in (False, True))
     return np.asarray(described(read)[rows] & (confidence(other, read, decoder) > confidence(title, read, decoder)))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from prodcat.taxonomy import HeadLayout
 from prodcat.training.encoders import EncoderTraining
 from prodcat.training.in_memory import FusionData
 
-_TWIN = "_description"
+# Behind an encoder's name: the same, reading descriptions; and reading titles as they stand, as what a person would try first does.
+_TWIN, _PLAIN = "_description", "_plain"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Read:
         by_description: the same products with their descriptions read in the place of titles; None if no encoder does.
         has: "text", "image" -> bool [n]; circular texts are not had.
         names: by description or not -> what the categories' names say of each product, float32 [n, C]; None without that expert.
+        plain: feature set -> the vectors of texts as they stand, float32 [n, d], where models read them otherwise; for baselines.
         texts: what the model of words reads of the n products' titles, then of their descriptions; None without one, and where a text is circular.
         fingerprints: of the towers, by feature set.
     """
@@ -47,6 +49,7 @@ class Read:
     by_description: FusionData | None
     has: Mapping[str, np.ndarray]
     names: Mapping[bool, np.ndarray] | None
+    plain: Mapping[str, np.ndarray]
     texts: tuple[str | None, ...]
     fingerprints: Mapping[str, str]
 
@@ -79,7 +82,8 @@ def read_sample(sample: Sample, out: Path, profile: CrossProfile, on_progress: P
         limits=profile.ingest.pictures.limits,
         on_progress=lambda name, done, to_do: on_progress(f"features {name}: {done:,} of {to_do:,}"),
     )
-    own = {name: found for name, found in sets.items() if not name.endswith(_TWIN)}
+    own = {name: found for name, found in sets.items() if not name.endswith((_TWIN, _PLAIN))}
+    plain = {name: read(sets[name + _PLAIN], sample.keys)[0] for name in own if name + _PLAIN in sets}
     reads: dict[str, Literal["text", "image"]] = {name: found.reads for name, found in own.items()}
     data = _data(sample, own, reads)
     twins = {name: sets.get(name + _TWIN, found) for name, found in own.items()}
@@ -91,7 +95,7 @@ def read_sample(sample: Sample, out: Path, profile: CrossProfile, on_progress: P
     fingerprints = {name: found.fingerprint for name, found in sets.items()}
     layout = HeadLayout(sample.tree)
     names = _names(layout, profile, {name: folder for name, folder in folders.items() if name in own}, data, by_description)
-    return Read(sample, layout, reads, data, by_description, has, names, _texts(sample, profile), fingerprints)
+    return Read(sample, layout, reads, data, by_description, has, names, plain, _texts(sample, profile), fingerprints)
 
 
 def _names(
@@ -138,18 +142,20 @@ def _encoders(sample: Sample, out: Path, profile: CrossProfile, on_progress: Pro
         unlabelled = training.model_copy(update={"categories": None}) if training is not None and encoder.family != "vit" else None
         folders[name], key = ready_encoder(name, encoder, unlabelled, None, train, place)
         if config.descriptions and encoder.family == "roberta" and encoder.fields == ("title",):
-            twin = out / "encoders" / f"{name}{_TWIN}"
-            steps.run(f"encoder {name}{_TWIN}", [key], twin, partial(_reads_descriptions, folders[name], twin))
-            folders[f"{name}{_TWIN}"] = twin
+            twin = folders[name + _TWIN] = out / "encoders" / f"{name}{_TWIN}"
+            steps.run(f"encoder {twin.name}", [key], twin, partial(_reading, folders[name], twin, {"fields": ("description",)}))
+        if config.baselines and encoder.family == "roberta" and (encoder.glossary != "off" or encoder.synonyms):
+            twin = folders[name + _PLAIN] = out / "encoders" / f"{name}{_PLAIN}"
+            steps.run(f"encoder {twin.name}", [key], twin, partial(_reading, folders[name], twin, {"glossary": "off", "synonyms": False}))
     return folders
 
 
-def _reads_descriptions(source: Path, twin: Path) -> None:
-    """The same encoder, reading descriptions."""
+def _reading(source: Path, twin: Path, reading: Mapping[str, Any]) -> None:
+    """The same encoder, reading otherwise."""
     shutil.copytree(source, twin)
     manifest = Manifest.load(twin)
     assert manifest.text is not None
-    manifest.model_copy(update={"text": manifest.text.model_copy(update={"fields": ("description",)})}).save(twin)
+    manifest.model_copy(update={"text": manifest.text.model_copy(update=dict(reading))}).save(twin)
 
 
 def _data(sample: Sample, sets: Mapping[str, FeatureSet], reads: Mapping[str, str]) -> FusionData:

@@ -282,7 +282,7 @@ def baselines(
         [text if counts else None for text, counts in zip(texts, sample.texts_count, strict=True)] for texts in (sample.titles, sample.descriptions)
     )
     present = {name: read.data.present[:, column] for column, name in enumerate(read.reads)}
-    readable = Readable(titles, descriptions, read.data.vectors, present)
+    readable = Readable(titles, descriptions, {**read.data.vectors, **read.plain}, present)
     to_leaf = sample.tree.is_leaf[sample.nodes]
     jobs: list[tuple[_Baseline, Path]] = []
     for platform, inputs in folds:

@@ -143,6 +143,7 @@ class EncoderConfig(Config):
         "encoder that reads English alone",
     )
     own_languages: tuple[str, ...] = Field(("en",), description="ISO 639-1 codes of languages that the text tower reads as they stand")
+    synonyms: bool = Field(False, description="English words for products get the commoner ones of other shops behind them (synonyms.csv)")
     max_tokens: int = Field(64, ge=4, le=4096, description="longest text in tokens; CLIP from a hub or folder keeps its own")
     scratch: ScratchConfig = ScratchConfig()
     precision: Precision = Field(
@@ -159,7 +160,7 @@ class EncoderConfig(Config):
     @property
     def reading(self) -> TextReading:
         """What the text tower reads of a product."""
-        return TextReading(fields=self.fields, glossary=self.glossary, own_languages=self.own_languages)
+        return TextReading(fields=self.fields, glossary=self.glossary, own_languages=self.own_languages, synonyms=self.synonyms)
 
     @property
     def chosen_pooling(self) -> Any:

@@ -57,26 +57,36 @@ class TextReading(Config):
         "its place, for a model that reads English alone. Where it finds nothing the text stays",
     )
     own_languages: tuple[str, ...] = Field(("en",), description="ISO 639-1 codes of languages that are read as they stand")
+    synonyms: bool = Field(
+        False, description="English words for products get the commoner ones of other shops behind them (synonyms.csv), the glossary's nouns too"
+    )
 
     def of(self, title: str | None, description: str | None, brand: str | None, language: str | None) -> str | None:
-        """The text of a product, as `product_text`, with the glossary's nouns.
+        """The text of a product, as `product_text`, with the glossary's nouns and the commoner words.
 
         Args:
             language: of the product; None if it is not known.
         """
-        if self.glossary == "off" or language in self.own_languages:
+        if self.glossary == "off" and not self.synonyms:
             return product_text(title, description, brand, self.fields)
-        return product_text(self._glossed(title, language), self._glossed(description, language), brand, self.fields)
+        return product_text(self._read(title, language), self._read(description, language), brand, self.fields)
 
-    def _glossed(self, text: str | None, language: str | None) -> str | None:
-        # Here and not above: most readings have none, and its rows take a moment to load.
+    def _read(self, text: str | None, language: str | None) -> str | None:
+        # Here and not above: most readings have neither, and their rows take a moment to load.
         from prodcat.glossary import Glossary
+        from prodcat.synonyms import Synonyms
 
         if not text:
             return text
-        if self.glossary == "added":
-            return Glossary.shipped().add(text, language)
-        return ", ".join(Glossary.shipped().english(text, language)) or text
+        english: tuple[str, ...] = ()
+        if self.glossary != "off" and language not in self.own_languages:
+            english = Glossary.shipped().english(text, language)
+        if english:
+            if self.synonyms:
+                english = (*english, *Synonyms.shipped().commoner(" ".join(english)))
+            return f"{text} ({', '.join(english)})" if self.glossary == "added" else ", ".join(english)
+        # Where nobody knows the language it may be English.
+        return Synonyms.shipped().add(text) if self.synonyms and language in ("en", None) else text
 
 
 class TextInput(TextReading):

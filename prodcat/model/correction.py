@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import Field
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
 
 from prodcat.config import Config
 from prodcat.decoding import decode, log_conditionals
@@ -30,6 +31,11 @@ _CONSTANT = 0.5**0.5
 _MODALITY = "modality."
 
 
+def of_description(modality: str) -> str:
+    """The name of a text modality's vectors of descriptions, where those are read beside titles: they have weights of their own."""
+    return f"{modality} of description"
+
+
 class CorrectionConfig(Config):
     """How far labelled products of a platform may move its answers. Defaults are ours, chosen by leaving shops out (docs/log.md)."""
 
@@ -39,7 +45,7 @@ class CorrectionConfig(Config):
         description="the models' logits are divided by one of these before they are corrected: by that which serves best",
     )
     penalty: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (0.3, 1.0), min_length=1, description="of the squared weights: the larger, the less a product says of others; one of these"
+        (0.1, 0.3, 1.0), min_length=1, description="of the squared weights: the larger, the less a product says of others; one of these"
     )
     iterations: int = Field(60, ge=1, description="steps of L-BFGS, at most")
     folds: int = Field(
@@ -47,7 +53,7 @@ class CorrectionConfig(Config):
         ge=2,
         description="of the cross-validation that picks softness and penalty (or no correction), and scales, so that confidences mean something",
     )
-    validated: int = Field(300, ge=4, description="labelled products that the cross-validation reads, at most: the rest is only fitted to")
+    validated: int = Field(150, ge=4, description="labelled products that the cross-validation reads, at most: the rest is only fitted to")
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Evidence:
 
     Args:
         logits: float [n, C], of the models.
-        words: float [n, V] of the model of words' terms; None without one.
+        words: float [n, V] of the model of words' terms, [n, 2 V] where descriptions are read beside titles; None without one.
         vectors: modality -> float32 [n, d_m]; present: modality -> bool [n].
     """
 
@@ -147,11 +153,13 @@ def fit_correction(evidence: Evidence, targets: np.ndarray, layout: HeadLayout, 
         seed: of the folds.
     """
     kernel, logits = _kernel(evidence), evidence.logits.astype(np.float64)
-    chosen, scale = _validated(kernel, logits, targets, layout, config, seed)
     softness, dual = 1.0, np.zeros(logits.shape)
-    if chosen is not None:
-        softness = chosen[0]
-        dual = _dual(kernel, logits / softness, targets, layout, chosen[1], config.iterations)
+    # Matrices so small are multiplied ten times slower by two threads than by one (docs/log.md).
+    with threadpool_limits(1):
+        chosen, scale = _validated(kernel, logits, targets, layout, config, seed)
+        if chosen is not None:
+            softness = chosen[0]
+            dual = _dual(kernel, logits / softness, targets, layout, chosen[1], config.iterations)
     terms, weights = np.zeros(0, dtype=np.int64), np.zeros((0, len(layout)), dtype=np.float32)
     if evidence.words is not None:
         terms = np.unique(evidence.words.indices).astype(np.int64)

@@ -20,7 +20,7 @@ from prodcat.contracts import Product
 from prodcat.decoding import DecoderName, averaged
 from prodcat.encoders.encoder import Encoder, Tower, load
 from prodcat.errors import BundleError
-from prodcat.model.correction import unit
+from prodcat.model.correction import of_description, unit
 from prodcat.model.fusion import FusionConfig, Modality
 from prodcat.model.fusions.ensemble import members_of
 from prodcat.model.fusions.expert import WithExperts
@@ -29,6 +29,9 @@ from prodcat.model.names import Names
 from prodcat.prediction.cascade import StageTwoOutput
 from prodcat.prediction.preparing import SETTINGS, STAGE_ONE_VECTOR, WORDS, InputSettings, Preparation, Prepared
 from prodcat.taxonomy import HasLayout
+
+# The rows of products that are read a second time, int64 [k], and what `encode` gives of that reading.
+_Twins = tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]
 
 WEIGHTS, STATISTICS = "model.safetensors", "modalities.safetensors"
 # The expert that reads the category names.
@@ -122,23 +125,49 @@ class MultimodalStage:
 
     def infer(self, prepared: Prepared) -> np.ndarray:
         """On the device -> logits float32 [n, C]; of products that are not readable they say nothing."""
-        features, present = self.encode(prepared)
+        features, present, twins = self._readings(prepared)
         logits = self.fuse(features, present)
-        if prepared.described is not None:
-            rows, twins = prepared.described
-            again, there = self.encode(twins)
-            for column, (name, tower) in enumerate(self._towers.items()):
-                if tower is not None and tower.reads == "image":
-                    again[name], there[:, column] = features[name][rows], present[rows, column]
+        if twins is not None:
+            rows, again, there = twins
             logits[rows] = averaged([logits[rows], self.fuse(again, there)], self._layout, self._decoder)
         if prepared.corrected is not None:
             rows, codes, from_words = prepared.corrected
+            seen = self._seen(features, present, twins)
             for code in np.unique(codes).tolist():
                 places = np.flatnonzero(codes == code)
                 own = rows[places]
-                units = {name: unit(features[name][own]) for name in self._towers}
+                units = {name: unit(vectors[own]) for name, (vectors, _) in seen.items()}
                 logits[own] = self.preparation.corrections[code].apply(logits[own], from_words[places], units)
         return logits
+
+    def seen(self, prepared: Prepared) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """What a correction reads of products beside words: modality -> float32 [n, d], zeros where a product lacks it, and bool [n]. Texts of
+        descriptions that are read beside titles are modalities of their own."""
+        return self._seen(*self._readings(prepared))
+
+    def _readings(self, prepared: Prepared) -> tuple[dict[str, np.ndarray], np.ndarray, _Twins | None]:
+        """`encode`, and the rows that have a second reading with what `encode` gives of that."""
+        features, present = self.encode(prepared)
+        if prepared.described is None:
+            return features, present, None
+        rows, twins = prepared.described
+        again, there = self.encode(twins)
+        for column, (name, tower) in enumerate(self._towers.items()):
+            if tower is not None and tower.reads == "image":
+                again[name], there[:, column] = features[name][rows], present[rows, column]
+        return features, present, (rows, again, there)
+
+    def _seen(self, features: Mapping[str, np.ndarray], present: np.ndarray, twins: _Twins | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        found = {name: (features[name], present[:, column]) for column, name in enumerate(self._towers)}
+        if self.settings.descriptions:
+            for column, (name, tower) in enumerate(self._towers.items()):
+                if tower is None or tower.reads == "text":
+                    vectors, here = np.zeros_like(features[name]), np.zeros(len(present), dtype=bool)
+                    if twins is not None:
+                        rows, again, there = twins
+                        vectors[rows], here[rows] = again[name], there[:, column]
+                    found[of_description(name)] = vectors, here
+        return found
 
     def encode(self, prepared: Prepared) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Modality -> float32 [n, d], zeros where a product lacks it, and bool [n, M] in the order of the names."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import Field
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, hstack
 
 from prodcat.config import Config, read_yaml
 from prodcat.contracts import UNNAMED, Product
@@ -197,22 +197,21 @@ class Preparation:
         return rows, own, parts
 
     def terms(self, products: Sequence[Product]) -> csr_matrix:
-        """n products -> float32 [n, V], as the model of words reads them; only where settings.words is given."""
+        """n products -> float32 [n, V], as the model of words reads them; only where settings.words is given. With settings.descriptions
+        [n, 2 V]: those of descriptions that are read beside titles have their own weights."""
         assert self.settings.words is not None
-        return self.words.matrix([text or "" for text in _texts_of(products, self.settings.words)])
+        titles = self.words.matrix([text or "" for text in _texts_of(products, self.settings.words)])
+        if not self.settings.descriptions:
+            return titles
+        twins = [_described(product) or replace(product, title=None, description=None, brand=None) for product in products]
+        return hstack([titles, self.words.matrix([text or "" for text in _texts_of(twins, self.settings.words)])]).tocsr()
 
     def _described(self, products: Sequence[Product]) -> tuple[np.ndarray, Prepared] | None:
         """The second reading of products that have both texts: without images, which are the same, and without a correction, which comes last."""
         if not self.settings.descriptions:
             return None
-        rows = np.array([row for row, product in enumerate(products) if product.title and product.description], dtype=np.int64)
-        if not len(rows):
-            return None
-        twins = [
-            replace(products[row], title=products[row].description, description=None, image=None, image_problem=None, platform=UNNAMED)
-            for row in rows
-        ]
-        return rows, self.prepare(twins)
+        twins = {row: twin for row, product in enumerate(products) if (twin := _described(product))}
+        return (np.array(list(twins), dtype=np.int64), self.prepare(list(twins.values()))) if twins else None
 
     def joined(self, parts: Sequence[Prepared]) -> Prepared:
         """Several requests' products as one batch, in order."""
@@ -259,6 +258,13 @@ class Preparation:
 def correction_file(code: int) -> str:
     """In the folder of stage two. Not by the platform's name, which may hold anything."""
     return f"{CORRECTION}{code:04}.safetensors"
+
+
+def _described(product: Product) -> Product | None:
+    """The product with its description in the place of its title, without image and of no platform; None unless it has both texts."""
+    if not (product.title and product.description):
+        return None
+    return replace(product, title=product.description, description=None, image=None, image_problem=None, platform=UNNAMED)
 
 
 def _texts_of(products: Sequence[Product], reading: TextReading) -> list[str | None]:

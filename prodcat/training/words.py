@@ -16,7 +16,7 @@ from prodcat.taxonomy import HeadLayout
 class WordsConfig(Config):
     """A linear SVM on n-grams. Defaults are ours, chosen by leaving shops out in turn (docs/log.md)."""
 
-    text: TextReading = Field(TextReading(glossary="added"), description="what is read of a product")
+    text: TextReading = Field(TextReading(glossary="added", synonyms=True), description="what is read of a product")
     words: tuple[int, int] = Field((1, 2), description="shortest and longest n-gram of words")
     characters: tuple[int, int] = Field((3, 5), description="the same of characters within words")
     min_products: tuple[int, int] = Field((2, 3), description="training products that an n-gram of words, and one of characters, must be in")

@@ -8,7 +8,11 @@ from prodcat.model.fusion import FusionOutput
 
 
 class WithExperts(nn.Module):
-    """Adds the experts' log probabilities to the fusion's logits where a product has them: a product of experts (Hinton 2002), each weighed alike.
+    """The mean of the fusion's logits and the log probabilities of those experts that know something of a product: a logarithmic pool (Genest &
+    Zidek 1986), each weighed alike.
+
+    Their sum would answer alike, and far too surely: what they know is much the same. Whatever weighs answers by how sure they are, such as the
+    reading of descriptions beside titles or a correction, would then hear the loudest.
 
     Features and presence have the experts behind the fusion's modalities, float [B, C] each.
     """
@@ -24,4 +28,4 @@ class WithExperts(nn.Module):
         for column, name in enumerate(self._experts, own):
             logits = logits + features[name] * present_BM[:, column : column + 1]
             by_modality[name] = features[name]
-        return FusionOutput(logits, by_modality)
+        return FusionOutput(logits / (1 + present_BM[:, own:].to(logits.dtype).sum(dim=1, keepdim=True)), by_modality)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prodcat.encoders.inputs import TextReading
 from prodcat.errors import GlossaryError
 from prodcat.glossary import COLUMNS, Entry, Glossary
 from prodcat.masking import normalise
@@ -191,9 +192,10 @@ def test_wrong_accents_are_another_word():
 
 
 def test_what_is_found_stands_behind_the_title():
-    assert SHIPPED.add("Vestido rojo de mujer", "es") == "Vestido rojo de mujer (dresses, women)"
-    assert SHIPPED.add("Rojo", "es") == "Rojo"
-    assert SHIPPED.add("", None) == ""
+    reading = TextReading(glossary="added")
+    assert reading.of("Vestido rojo de mujer", None, None, "es") == "Vestido rojo de mujer (dresses, women)"
+    assert reading.of("Rojo", None, None, "es") == "Rojo"
+    assert not reading.of("", None, None, None)
 
 
 def test_it_is_read_once_and_travels():
@@ -232,7 +234,7 @@ def test_any_text_is_a_title(parts, gap, language):
     title = gap.join(parts)
     found = SHIPPED.english(title, language)
     assert len(set(found)) == len(found)
-    assert SHIPPED.add(title, language).startswith(title)
+    assert (TextReading(glossary="added").of(title, None, None, language) or "").startswith(" ".join(title.split()))
 
 
 def test_the_rows_are_well_formed_sorted_and_unique():
