@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from prodcat import __version__
+from prodcat.augmenting import write_augmented
 from prodcat.calibrating import StageLogits, StagesOnMasked, calibrate, check_enough
 from prodcat.catalog.crosswalked import Crosswalk
 from prodcat.catalog.mapping import FeedMapping
@@ -47,6 +48,8 @@ from prodcat.training.text_stage import EXPORT_FORMAT, export, text_rows, text_t
 
 # In a run's folder: train and validation products without category words.
 MASKED = "masked/products.parquet"
+# Training products as another shop might show them.
+AUGMENTED = "augmented/products.parquet"
 # Validation products by their descriptions.
 DESCRIBED = "described/products.parquet"
 
@@ -61,6 +64,7 @@ class Prepared:
         vectors: of the modalities that stage two fuses.
         masked: train and validation products without category words (masked.py), and their vectors: stage two learns from them a second time, and
             the gate is chosen on them as well; or None.
+        augmented: training products as another shop might show them (augmenting.py), and their vectors; or None.
         described: validation products by their descriptions (described.py), and their vectors; None if stage two does not read those.
         keys: of the steps that made the above.
     """
@@ -72,6 +76,7 @@ class Prepared:
     encoders: Mapping[str, Path]
     vectors: Vectors
     masked: tuple[Mapping[str, Labelled], Vectors] | None
+    augmented: tuple[Labelled, Vectors] | None
     described: tuple[Labelled, Vectors] | None
     keys: tuple[str, ...]
 
@@ -80,13 +85,15 @@ class Prepared:
         return self.layout.tree
 
     def data(self, split: str) -> FusionData:
-        """Labelled products of a split as stage two reads them; those of `train` that are masked once more."""
+        """Labelled products of a split as stage two reads them; those of `train` that are masked or augmented once more."""
         own = FusionData(*self.vectors.of(self.parts[split]), self.layout.end_targets(self.parts[split].targets))
-        if split != "train" or self.masked is None:
+        if split != "train":
             return own
-        parts, vectors = self.masked
-        part = parts[split]
-        return own.and_then(FusionData(*vectors.of(part), self.layout.end_targets(part.targets))) if len(part) else own
+        more = [(self.masked[0][split], self.masked[1])] if self.masked is not None else []
+        for part, vectors in [*more, *([self.augmented] if self.augmented is not None else [])]:
+            if len(part):
+                own = own.and_then(FusionData(*vectors.of(part), self.layout.end_targets(part.targets)))
+        return own
 
 
 def prepare(
@@ -141,7 +148,8 @@ def prepare(
         if not any(len(part) for part in masked.values()):
             masked = None
 
-    place = Place(out, catalog.product_files(), tree, config.ingest.pictures.limits, config.scaling, steps, on_progress)
+    files, limits = catalog.product_files(), config.ingest.pictures.limits
+    place = Place(out, files, tree, limits, config.scaling, steps, on_progress)
     stage_one_folder, key_one_encoder = ready_encoder(
         "stage_one", config.stage_one_encoder, config.stage_one_pretraining, None, parts["train"], place
     )
@@ -161,13 +169,19 @@ def prepare(
             encoders,
             out / folder,
             config.embed,
-            limits=config.ingest.pictures.limits,
+            limits=limits,
             reads=reads,
             on_progress=lambda name, done, to_do: on_progress(f"{folder} {name}: {done:,} of {to_do:,}"),
         )
 
-    features = embedded(catalog.product_files(), folders, "features")
+    features = embedded(files, folders, "features")
     others = {} if masked is None else embedded([str(out / MASKED)], folders, "features_masked", ["text"])
+
+    augmented = None
+    if config.augmentation is not None:
+        augmented = write_augmented(files, parts["train"], tree, config.augmentation, config.stage_one_encoder.reading, limits, out / AUGMENTED)
+        on_progress(f"augmentation: {len(augmented):,} training products are shown to stage two once more, as another shop might show them")
+    varied = embedded([str(out / AUGMENTED)], folders, "features_augmented") if augmented else {}
 
     described = None
     if config.stage_two.descriptions:
@@ -182,7 +196,8 @@ def prepare(
     second = None
     if described:
         second = described, Vectors({name: by_description.get(name, features[name]) for name in vectors.sets}, stage_one)
-    return Prepared(catalog, layout, overlay, parts, folders, vectors, twice, second, (digest, key_one, *keys.values()))
+    third = (augmented, Vectors({name: varied[name] for name in vectors.sets}, stage_one)) if augmented else None
+    return Prepared(catalog, layout, overlay, parts, folders, vectors, twice, third, second, (digest, key_one, *keys.values()))
 
 
 def fit(
@@ -322,7 +337,8 @@ def _fit_stage_two(prepared: Prepared, out: Path, config: FitConfig, steps: Step
             join_members(weights, folder / "model.safetensors")
 
     fingerprints = [f"{name} {fingerprint}" for name, fingerprint in sources.fingerprints.items()]
-    inputs = [*prepared.keys, *fingerprints, config.masked_titles, config.hierarchy, config.stage_two.without_experts, config.scaling, config.seed]
+    shown = [config.masked_titles, config.augmentation or ""]
+    inputs = [*prepared.keys, *fingerprints, *shown, config.hierarchy, config.stage_two.without_experts, config.scaling, config.seed]
     return task, steps.run("stage two", inputs, folder, make)
 
 

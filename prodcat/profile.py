@@ -5,6 +5,7 @@ from typing import Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from prodcat.augmenting import AugmentationConfig
 from prodcat.catalog.chunks import IngestConfig
 from prodcat.config import Config
 from prodcat.decoding import HierarchyConfig
@@ -39,6 +40,10 @@ class FitConfig(Config):
         False,
         description="stage two also trains on each title without the words of the category names, and the gate is chosen on such titles as well "
         "(gate.masked_tolerance). Not stage one: it would grow sure of them, and keep from stage two what the image could tell",
+    )
+    augmentation: AugmentationConfig | None = Field(
+        None,
+        description="stage two's fusion also learns from each training product as another shop might show it: other texts, other photos; null: not",
     )
     stage_one_encoder: EncoderConfig
     stage_one_pretraining: EncoderTraining | None = Field(EncoderTraining(), description="null: fine-tuned from where it starts")

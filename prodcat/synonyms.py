@@ -16,6 +16,7 @@ import functools
 import importlib.resources
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from prodcat.errors import GlossaryError
@@ -60,18 +61,35 @@ class Synonyms:
 
     def commoner(self, text: str) -> tuple[str, ...]:
         """What is to be put behind an English text, in the order of its terms, each once; no word of the text is among it."""
-        words, place, found = _words(text), 0, dict[str, None]()
+        words, found = _words(text), dict[str, None]()
         have = set(words)
+        for start, end in self._places(words):
+            if rest := " ".join(word for word in self.terms[words[start:end]].split() if not set(_words(word)) <= have):
+                found[rest] = None
+        return tuple(found)
+
+    def replaced(self, text: str) -> str:
+        """The text with commoner words in the place of its terms; of a text with other letters than ASCII's, as it is."""
+        if not text.isascii():
+            return text
+        tokens, pieces, last = list(_WORD.finditer(text)), [], 0
+        words = tuple(normalise(token[0]) for token in tokens)
+        for start, end in self._places(words):
+            pieces += [text[last : tokens[start].start()], self.terms[words[start:end]]]
+            last = tokens[end - 1].end()
+        return "".join([*pieces, text[last:]])
+
+    def _places(self, words: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+        """Where terms begin and end, from left to right, the longest first."""
+        place = 0
         while place < len(words):
             for length in range(min(self._longest, len(words) - place), 0, -1):
-                if said := self.terms.get(words[place : place + length]):
-                    if rest := " ".join(word for word in said.split() if not set(_words(word)) <= have):
-                        found[rest] = None
+                if words[place : place + length] in self.terms:
+                    yield place, place + length
                     place += length
                     break
             else:
                 place += 1
-        return tuple(found)
 
     def add(self, text: str) -> str:
         """The text, with what was found behind it in brackets; the text itself if nothing was."""

@@ -130,6 +130,7 @@ TINY = (
     "stage_two.fusion.width=64",
     "scaling.cpus_per_worker=0.5",
     "masked_titles=true",
+    "augmentation={}",
     "classify.cpus_per_actor=0.5",
 )
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from prodcat.augmenting import write_augmented
 from prodcat.crossing.config import CrossProfile
 from prodcat.crossing.sample import Sample
 from prodcat.encoders.distributed import embed
@@ -35,6 +36,8 @@ class Read:
     Args:
         data: by titles (and images).
         by_description: the same products with their descriptions read in the place of titles; None if no encoder does.
+        augmented: the products that are learned from, as another shop might show them (augmenting.py): their rows, int64 [k], and how they are read;
+            None without augmentation.
         has: "text", "image" -> bool [n]; circular texts are not had.
         names: by description or not -> what the categories' names say of each product, float32 [n, C]; None without that expert.
         plain: feature set -> the vectors of texts as they stand, float32 [n, d], where models read them otherwise; for baselines.
@@ -47,6 +50,7 @@ class Read:
     reads: Mapping[str, Literal["text", "image"]]
     data: FusionData
     by_description: FusionData | None
+    augmented: tuple[np.ndarray, FusionData] | None
     has: Mapping[str, np.ndarray]
     names: Mapping[bool, np.ndarray] | None
     plain: Mapping[str, np.ndarray]
@@ -74,18 +78,32 @@ def read_sample(sample: Sample, out: Path, profile: CrossProfile, on_progress: P
     """
     folders = _encoders(sample, out, profile, on_progress)
     on_progress("features ...")
-    sets = embed(
-        [str(sample.file)],
-        folders,
-        out / "features",
-        profile.embed,
-        limits=profile.ingest.pictures.limits,
-        on_progress=lambda name, done, to_do: on_progress(f"features {name}: {done:,} of {to_do:,}"),
-    )
+
+    def embedded(file: Path, encoders: Mapping[str, Path], folder: str) -> dict[str, FeatureSet]:
+        return embed(
+            [str(file)],
+            encoders,
+            out / folder,
+            profile.embed,
+            limits=profile.ingest.pictures.limits,
+            on_progress=lambda name, done, to_do: on_progress(f"{folder} {name}: {done:,} of {to_do:,}"),
+        )
+
+    sets = embedded(sample.file, folders, "features")
     own = {name: found for name, found in sets.items() if not name.endswith((_TWIN, _PLAIN))}
     plain = {name: read(sets[name + _PLAIN], sample.keys)[0] for name in own if name + _PLAIN in sets}
     reads: dict[str, Literal["text", "image"]] = {name: found.reads for name, found in own.items()}
     data = _data(sample, own, reads)
+    augmented = None
+    if profile.augmentation is not None:
+        file = out / "augmented.parquet"
+        rows = np.flatnonzero(sample.learned)
+        learned = Labelled([sample.keys[row] for row in rows], [None] * len(rows), sample.targets[rows])
+        shown = write_augmented([str(sample.file)], learned, sample.tree, profile.augmentation, TextReading(), profile.ingest.pictures.limits, file)
+        varied = embedded(file, {name: folders[name] for name in own}, "features_augmented")
+        place = {key: row for row, key in enumerate(sample.keys)}
+        rows = np.array([place[key] for key in shown.keys], dtype=np.int64)
+        augmented = rows, _data(sample, varied, reads, rows)
     twins = {name: sets.get(name + _TWIN, found) for name, found in own.items()}
     by_description = _data(sample, twins, reads) if twins != own else None
     has: dict[str, np.ndarray] = {}
@@ -93,9 +111,11 @@ def read_sample(sample: Sample, out: Path, profile: CrossProfile, on_progress: P
         columns = [kind == each for each in reads.values()]
         has[kind] = np.asarray((data.present & np.array(columns)).any(axis=1))
     fingerprints = {name: found.fingerprint for name, found in sets.items()}
+    if profile.augmentation is not None:
+        fingerprints["augmentation"] = profile.augmentation.model_dump_json()
     layout = HeadLayout(sample.tree)
     names = _names(layout, profile, {name: folder for name, folder in folders.items() if name in own}, data, by_description)
-    return Read(sample, layout, reads, data, by_description, has, names, plain, _texts(sample, profile), fingerprints)
+    return Read(sample, layout, reads, data, by_description, augmented, has, names, plain, _texts(sample, profile), fingerprints)
 
 
 def _names(
@@ -158,10 +178,13 @@ def _reading(source: Path, twin: Path, reading: Mapping[str, Any]) -> None:
     manifest.model_copy(update={"text": manifest.text.model_copy(update=dict(reading))}).save(twin)
 
 
-def _data(sample: Sample, sets: Mapping[str, FeatureSet], reads: Mapping[str, str]) -> FusionData:
-    vectors, present = {}, np.zeros((len(sample.keys), len(sets)), dtype=bool)
+def _data(sample: Sample, sets: Mapping[str, FeatureSet], reads: Mapping[str, str], rows: np.ndarray | None = None) -> FusionData:
+    """Args: rows: int64 [k]; None: all."""
+    chosen = np.arange(len(sample.keys)) if rows is None else rows
+    keys = [sample.keys[row] for row in chosen.tolist()]
+    vectors, present = {}, np.zeros((len(keys), len(sets)), dtype=bool)
     for column, (name, found) in enumerate(sets.items()):
-        vectors[name], present[:, column] = read(found, sample.keys)
+        vectors[name], present[:, column] = read(found, keys)
         if reads[name] == "text":
-            present[:, column] &= sample.texts_count
-    return FusionData(vectors, present, sample.targets)
+            present[:, column] &= sample.texts_count[chosen]
+    return FusionData(vectors, present, sample.targets[chosen])

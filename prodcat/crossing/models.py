@@ -106,7 +106,7 @@ class Pseudo:
 
     Args:
         targets: int32 [n, D] of all the sample's products; -1 where there is none.
-        kept: platform -> places in the data that `with_pseudo` makes.
+        kept: platform -> places in the sample's products by their titles, by their titles again, and by their descriptions.
         digest: of all that.
     """
 
@@ -115,13 +115,26 @@ class Pseudo:
     digest: str
 
 
-def with_pseudo(read: Read, pseudo: Pseudo | None) -> FusionData:
-    """The sample's products; with pseudo-labels, then all of them by their titles once more, and by their descriptions."""
+def _taught(read: Read, pseudo: Pseudo | None) -> FusionData:
+    """The sample's products; those that are augmented; with pseudo-labels, then all products by their titles once more, and by their descriptions."""
+    data = read.data if read.augmented is None else read.data.and_then(read.augmented[1])
     if pseudo is None:
-        return read.data
+        return data
     by_title = FusionData(read.data.vectors, read.data.present, pseudo.targets)
     described = read.by_description if read.by_description is not None else read.data
-    return read.data.and_then(by_title).and_then(FusionData(described.vectors, described.present, pseudo.targets))
+    return data.and_then(by_title).and_then(FusionData(described.vectors, described.present, pseudo.targets))
+
+
+def _taught_rows(read: Read, learned: np.ndarray, kept: np.ndarray | None) -> np.ndarray:
+    """Places in `_taught`: the products `learned`, these augmented, and those with a pseudo-label that are `kept` (Pseudo.kept)."""
+    rows, size, extra = [learned], len(read.sample.keys), 0
+    if read.augmented is not None:
+        extra = len(read.augmented[0])
+        rows.append(size + np.flatnonzero(np.isin(read.augmented[0], learned)))
+    if kept is not None:
+        # Counted as if the sample's products were followed by these alone.
+        rows.append(kept + extra)
+    return np.concatenate(rows)
 
 
 def fusions(
@@ -147,13 +160,12 @@ def fusions(
     asked = _of_view(read, seen[0])
     for view in seen[1:]:
         asked = asked.and_then(_of_view(read, view))
-    inputs = FusionInputs(with_pseudo(read, pseudo), read.data, read.reads, sample.tree)
+    inputs = FusionInputs(_taught(read, pseudo), read.data, read.reads, sample.tree)
     jobs: dict[tuple[str, Kind], tuple[Job, Path]] = {}
     usable = read.data.present.any(axis=1)
     for platform in platforms:
         learned = learned_rows(read, platform, related, sample.learned & usable)
         chosen = learned_rows(read, platform, related, sample.chosen & usable)
-        more = np.zeros(0, dtype=np.int64) if pseudo is None else pseudo.kept[platform]
         # A balanced loss counts labels: none of the platform's may be among them.
         objective = profile.objective(profile.stage_two.loss, read.layout, sample.targets[learned])
         rows = asked_rows(read, platform, related, profile.seed)
@@ -165,7 +177,7 @@ def fusions(
                 f"{kind}, " + (f"without {platform}" if platform else "with all") + (", self-trained" if pseudo else ""),
                 tuple(read.reads),
                 settings,
-                np.concatenate([learned, more]),
+                _taught_rows(read, learned, None if pseudo is None else pseudo.kept[platform]),
                 chosen,
                 np.concatenate([rows + number * len(sample.keys) for number in range(len(seen))]),
                 objective,

@@ -4,7 +4,7 @@ import ast
 import sys
 from pathlib import Path
 
-BASE = frozenset({"errors", "taxonomy", "contracts", "images", "config", "decoding", "masking", "glossary"})
+BASE = frozenset({"errors", "taxonomy", "contracts", "images", "config", "decoding", "masking", "glossary", "synonyms"})
 
 # part of prodcat -> other parts, or single modules of them, that it may import besides the base and itself
 ALLOWED: dict[str, frozenset[str]] = {

@@ -114,16 +114,20 @@ def test_nothing_of_a_left_out_platform_or_its_kin_is_learned_from(
     with pytest.raises(TrainingError, match="enough"):
         cross_platform(catalog, tmp_path, settings, on_progress=print)
     sample = draw(catalog, tmp_path / "sample.parquet", settings.cross_platform.sample, settings.seed)
+    size = len(sample.keys)
+    augmented = np.array([key.partition("/")[0] for key in pq.read_table(tmp_path / "augmented.parquet")["key"].to_pylist()], dtype=object)
     left_out = {f"late, without {shop}": {shop} | (set(shops[:2]) if shop in shops[:2] else set()) for shop in shops}
     for job in given:
+        own, shown = job.train[job.train < size], job.train[job.train >= size] - size
         if job.name == "late, with all":
-            assert set(sample.platforms[job.train]) == set(shops)
+            assert set(sample.platforms[own]) == set(augmented[shown]) == set(shops)
+            assert len(own) == len(shown)
         elif out := left_out.get(job.name):
-            assert set(sample.platforms[job.train]) == set(shops) - out
+            assert set(sample.platforms[own]) == set(augmented[shown]) == set(shops) - out
             assert not set(sample.platforms[job.validation]) & out
             # The labels that a balanced loss counts are those that are learned from, and no others.
             assert job.objective is not None
-            assert sum(job.objective.counts[: len(sample.tree.children())]) == len(job.train)
+            assert sum(job.objective.counts[: len(sample.tree.children())]) == len(own)
 
 
 def test_an_image_encoder_that_would_learn_from_labels_is_refused(

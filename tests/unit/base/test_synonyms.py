@@ -35,6 +35,12 @@ def test_titles(text: str, found: list[str]) -> None:
     assert SHIPPED.add(text) == (f"{text} ({', '.join(found)})" if found else text)
 
 
+def test_in_the_place_of_a_term() -> None:
+    assert SHIPPED.replaced("Cable JUMPER, blue (cotton)") == "Cable sweater, blue (cotton)"
+    assert SHIPPED.replaced("Slip-ons and track pants") == "slip-on casual shoes and track pants"
+    assert SHIPPED.replaced("Jümper jumper") == "Jümper jumper"
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_a_title(text: str) -> None:
     found = SHIPPED.commoner(text)

@@ -67,7 +67,16 @@ def test_those_that_know_nothing_are_not_asked_and_a_fit_pools_as_a_bundle_does(
 def test_where_words_say_nothing_of_categories_there_is_no_model_of_them(tmp_path: Path, titles: list[str | None]) -> None:
     paths = [("A", "a1"), ("A", "a1"), ("A", "a2")] if titles[0] == "red thing" else [("A", "a1"), ("A", "a2"), ("A", "a1")]
     rows = [
-        {**dict.fromkeys(PRODUCTS.names), "key": f"s/{row}", "platform": "s", "product_id": str(row), "title": title, "digest": str(row), "source": "x", "row": row}
+        {
+            **dict.fromkeys(PRODUCTS.names),
+            "key": f"s/{row}",
+            "platform": "s",
+            "product_id": str(row),
+            "title": title,
+            "digest": str(row),
+            "source": "x",
+            "row": row,
+        }
         for row, title in enumerate(titles)
     ]
     pq.write_table(rows_to_table(rows, PRODUCTS), tmp_path / "products.parquet")
