@@ -115,6 +115,17 @@ class Pseudo:
     digest: str
 
 
+@dataclass(frozen=True)
+class Bench:
+    """What all models of a run share."""
+
+    read: Read
+    related: RelatedShops
+    profile: CrossProfile
+    store: Store
+    on_progress: Progress
+
+
 def _taught(read: Read, pseudo: Pseudo | None) -> FusionData:
     """The sample's products; those that are augmented; with pseudo-labels, then all products by their titles once more, and by their descriptions."""
     data = read.data if read.augmented is None else read.data.and_then(read.augmented[1])
@@ -138,14 +149,7 @@ def _taught_rows(read: Read, learned: np.ndarray, kept: np.ndarray | None) -> np
 
 
 def fusions(
-    read: Read,
-    platforms: Sequence[str],
-    related: RelatedShops,
-    profile: CrossProfile,
-    store: Store,
-    on_progress: Progress,
-    kinds: Sequence[Kind] | None = None,
-    pseudo: Pseudo | None = None,
+    bench: Bench, platforms: Sequence[str], kinds: Sequence[Kind] | None = None, pseudo: Pseudo | None = None
 ) -> dict[tuple[str, Kind], dict[View, np.ndarray]]:
     """(platform left out, fusion) -> view -> logits float32 [n, C] of `asked_rows`.
 
@@ -154,6 +158,7 @@ def fusions(
         kinds: of fusion; None: the profile's.
         pseudo: answers to learn from as well.
     """
+    read, related, profile, store = bench.read, bench.related, bench.profile, bench.store
     config, sample = profile.cross_platform, read.sample
     seen = views(read)
     # All views one after the other: a job asks its platform's rows of each.
@@ -195,7 +200,7 @@ def fusions(
     )
     for number, (job, logits) in enumerate(trained, len(jobs) - len(to_do) + 1):
         store.put(to_do[id(job)], {"logits": logits})
-        on_progress(f"model {number}/{len(jobs)}: {job.name}")
+        bench.on_progress(f"model {number}/{len(jobs)}: {job.name}")
     found = {}
     for place, (_, file) in jobs.items():
         parts = np.split(load_file(file)["logits"], len(seen))
@@ -221,16 +226,9 @@ class _WordsJob:
     folder: Path
 
 
-def words(
-    read: Read,
-    platforms: Sequence[str],
-    related: RelatedShops,
-    profile: CrossProfile,
-    store: Store,
-    on_progress: Progress,
-    pseudo: Pseudo | None = None,
-) -> dict[str, Worded]:
+def words(bench: Bench, platforms: Sequence[str], pseudo: Pseudo | None = None) -> dict[str, Worded]:
     """Platform left out -> what the words say without it. Empty where the profile has no model of words; arguments as for `fusions`."""
+    read, related, profile, store = bench.read, bench.related, bench.profile, bench.store
     settings, sample = profile.stage_two.words, read.sample
     if settings is None or "text" not in read.reads.values():
         return {}
@@ -253,7 +251,7 @@ def words(
     done = each(_words_of, work, read.texts, targets, read.layout, settings, profile.seed, cpus=cpus, name=lambda job: job.name)
     for number, (job, found) in enumerate(done, 1):
         store.put(to_do[id(job)], found)
-        on_progress(f"words {number}/{len(to_do)}: {job.name}")
+        bench.on_progress(f"words {number}/{len(to_do)}: {job.name}")
     answers = {platform: (load_file(file), job.folder) for platform, (job, file) in jobs.items()}
     return {platform: Worded({False: found["titles"], True: found["descriptions"]}, folder) for platform, (found, folder) in answers.items()}
 
@@ -285,10 +283,9 @@ class _Baseline:
     asked: np.ndarray
 
 
-def baselines(
-    read: Read, folds: Sequence[tuple[str, Inputs]], related: RelatedShops, profile: CrossProfile, store: Store, on_progress: Progress
-) -> dict[tuple[str, Inputs], dict[str, np.ndarray]]:
+def baselines(bench: Bench, folds: Sequence[tuple[str, Inputs]]) -> dict[tuple[str, Inputs], dict[str, np.ndarray]]:
     """(platform left out, inputs) -> baseline -> int [n] nodes of `scored_rows`."""
+    read, related, profile, store = bench.read, bench.related, bench.profile, bench.store
     config, sample = profile.cross_platform, read.sample
     titles, descriptions = (
         [text if counts else None for text, counts in zip(texts, sample.texts_count, strict=True)] for texts in (sample.titles, sample.descriptions)
@@ -310,7 +307,7 @@ def baselines(
     )
     for number, (job, nodes) in enumerate(done, 1):
         store.put(file_of[id(job)], {"nodes": nodes})
-        on_progress(f"baseline {number}/{len(to_do)}: {job.name}, without {job.fold[0]}")
+        bench.on_progress(f"baseline {number}/{len(to_do)}: {job.name}, without {job.fold[0]}")
     found: dict[tuple[str, Inputs], dict[str, np.ndarray]] = {fold: {} for fold in folds}
     for job, file in jobs:
         found[job.fold][job.name] = load_file(file)["nodes"]

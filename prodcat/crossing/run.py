@@ -20,9 +20,9 @@ import numpy as np
 from prodcat.catalog.store import Catalog
 from prodcat.crossing.combined import all_they_have, by_descriptions, inputs_of, pseudo_labels, steps
 from prodcat.crossing.config import CrossProfile
-from prodcat.crossing.features import Read, read_sample
+from prodcat.crossing.features import read_sample
 from prodcat.crossing.judged import Judge, Models, folds, shipped
-from prodcat.crossing.models import NONE, Store, View, Worded, asked_rows, baselines, fusions, scored_rows, words
+from prodcat.crossing.models import NONE, Bench, Store, View, Worded, asked_rows, baselines, fusions, scored_rows, words
 from prodcat.crossing.sample import draw
 from prodcat.errors import FeedError
 from prodcat.evaluation.cross_platform import RelatedShops, markdown
@@ -63,9 +63,10 @@ def cross_platform(catalog: Catalog, out: Path, profile: CrossProfile, on_progre
     on_progress("left out in turn: " + ", ".join(f"{platform} ({inputs})" for platform, inputs in left_out))
     store = Store(out / "models", "\n".join([sample.digest, *sorted(f"{name} {made}" for name, made in read.fingerprints.items())]))
     platforms = list(dict.fromkeys(platform for platform, _ in left_out))
-    logits = fusions(read, [*platforms, NONE], related, profile, store, on_progress)
-    worded = words(read, [*platforms, NONE], related, profile, store, on_progress)
-    answers = baselines(read, left_out, related, profile, store, on_progress) if config.baselines else {}
+    bench = Bench(read, related, profile, store, on_progress)
+    logits = fusions(bench, [*platforms, NONE])
+    worded = words(bench, [*platforms, NONE])
+    answers = baselines(bench, left_out) if config.baselines else {}
     on_progress("figures ...")
     judge = Judge(read, related, Models(logits, worded, answers), profile)
     judged = shipped([judge.fold(fold) for fold in left_out])
@@ -78,7 +79,7 @@ def cross_platform(catalog: Catalog, out: Path, profile: CrossProfile, on_progre
             own = [fold for fold in judged if fold["shipped"]["name"] == kind]
             if own:
                 of = list(dict.fromkeys(fold["platform"] for fold in own))
-                again, its_words = _self_trained(kind, read, platforms, of, related, logits, worded, profile, store, on_progress)
+                again, its_words = _self_trained(bench, kind, platforms, of, logits, worded)
                 for fold in own:
                     judge.self_trained(fold, again[fold["platform"], kind], its_words.get(fold["platform"]))
     found = {
@@ -98,29 +99,23 @@ def cross_platform(catalog: Catalog, out: Path, profile: CrossProfile, on_progre
 
 
 def _self_trained(
+    bench: Bench,
     kind: Kind,
-    read: Read,
     platforms: Sequence[str],
     trained: Sequence[str],
-    related: RelatedShops,
     logits: Mapping[tuple[str, Kind], Mapping[View, np.ndarray]],
     worded: Mapping[str, Worded],
-    profile: CrossProfile,
-    store: Store,
-    on_progress: Progress,
 ) -> tuple[Mapping[tuple[str, Kind], Mapping[View, np.ndarray]], Mapping[str, Worded]]:
     """Models of one kind that learned from the first ones' surest answers to the left-out platform as well: of the platforms `trained`."""
+    read, profile = bench.read, bench.profile
     config, decoder = profile.cross_platform, profile.hierarchy.decoder
     assert config.self_training is not None
     answered, by_description = {}, {}
     for platform in platforms:
-        asked, own = asked_rows(read, platform, related, profile.seed), worded.get(platform)
+        asked, own = asked_rows(read, platform, bench.related, profile.seed), worded.get(platform)
         by_view, first = logits[platform, kind], len(scored_rows(read, platform))
         last = {inputs: steps(read, by_view, own, asked, inputs, profile)[-1][1] for inputs in inputs_of(read)}
         answered[platform] = all_they_have(read, last, asked)[:first]
         by_description[platform] = by_descriptions(read, by_view, own, asked, decoder)[:first]
     pseudo = pseudo_labels(read, answered, by_description, decoder, config.self_training)
-    return (
-        fusions(read, trained, related, profile, store, on_progress, [kind], pseudo),
-        words(read, trained, related, profile, store, on_progress, pseudo),
-    )
+    return fusions(bench, trained, [kind], pseudo), words(bench, trained, pseudo)
