@@ -40,18 +40,18 @@ class CorrectionConfig(Config):
     """How far labelled products of a platform may move its answers. Defaults are ours, chosen by leaving shops out (docs/log.md)."""
 
     softness: tuple[Annotated[float, Field(ge=1)], ...] = Field(
-        (1.0, 2.0, 4.0),
+        (1.0, 2.0),
         min_length=1,
         description="the models' logits are divided by one of these before they are corrected: by that which serves best",
     )
     penalty: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (0.1, 0.3, 1.0), min_length=1, description="of the squared weights: the larger, the less a product says of others; one of these"
+        (0.1, 0.3, 1.0, 3.0), min_length=1, description="of the squared weights: the larger, the less a product says of others; one of these"
     )
     iterations: int = Field(60, ge=1, description="steps of L-BFGS, at most")
     folds: int = Field(
         5,
         ge=2,
-        description="of the cross-validation that picks softness and penalty (or no correction), and scales, so that confidences mean something",
+        description="of the cross-validation that picks softness and penalty, and scales, so that confidences mean something",
     )
     validated: int = Field(150, ge=4, description="labelled products that the cross-validation reads, at most: the rest is only fitted to")
 
@@ -144,8 +144,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def fit_correction(evidence: Evidence, targets: np.ndarray, layout: HeadLayout, config: CorrectionConfig, seed: int) -> Correction:
     """Regularised multinomial regression at every group of siblings, with the softened logits as its offset.
 
-    Softness and penalty, and whether there is a correction at all, are chosen by cross-validation: a platform that is answered well already has less
-    to gain from a few labelled products than to lose.
+    Softness and penalty are chosen by cross-validation: a platform that is answered well already has less to gain from a few labelled products than to
+    lose. With fewer products than folds the largest penalty is taken.
 
     Args:
         evidence: n labelled products.
@@ -153,13 +153,10 @@ def fit_correction(evidence: Evidence, targets: np.ndarray, layout: HeadLayout, 
         seed: of the folds.
     """
     kernel, logits = _kernel(evidence), evidence.logits.astype(np.float64)
-    softness, dual = 1.0, np.zeros(logits.shape)
     # Matrices so small are multiplied ten times slower by two threads than by one (docs/log.md).
     with threadpool_limits(1):
-        chosen, scale = _validated(kernel, logits, targets, layout, config, seed)
-        if chosen is not None:
-            softness = chosen[0]
-            dual = _dual(kernel, logits / softness, targets, layout, chosen[1], config.iterations)
+        (softness, penalty), scale = _validated(kernel, logits, targets, layout, config, seed)
+        dual = _dual(kernel, logits / softness, targets, layout, penalty, config.iterations)
     terms, weights = np.zeros(0, dtype=np.int64), np.zeros((0, len(layout)), dtype=np.float32)
     if evidence.words is not None:
         terms = np.unique(evidence.words.indices).astype(np.int64)
@@ -176,16 +173,14 @@ def fit_correction(evidence: Evidence, targets: np.ndarray, layout: HeadLayout, 
 
 def _validated(
     kernel: np.ndarray, logits: np.ndarray, targets: np.ndarray, layout: HeadLayout, config: CorrectionConfig, seed: int
-) -> tuple[tuple[float, float] | None, float]:
-    """Softness and penalty under which labelled products that were held out are answered best, None where they are without a correction; and the
-    factor that then makes them likeliest."""
+) -> tuple[tuple[float, float], float]:
+    """Softness and penalty under which labelled products that were held out are answered best; and the factor that then makes them likeliest."""
     if len(targets) < config.folds:
         return (config.softness[0], config.penalty[-1]), 1.0
     rows = np.random.default_rng(seed).permutation(len(targets))[: config.validated]
     kernel, logits, targets = kernel[np.ix_(rows, rows)], logits[rows], targets[rows]
     own = np.arange(len(rows)) % config.folds
-    # Without a correction first: one has to be better, not as good.
-    tried: dict[tuple[float, float] | None, np.ndarray] = {None: logits}
+    tried: dict[tuple[float, float], np.ndarray] = {}
     for setting in itertools.product(config.softness, config.penalty):
         soft = logits / setting[0]
         held = tried[setting] = soft.copy()
