@@ -144,8 +144,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def fit_correction(evidence: Evidence, targets: np.ndarray, layout: HeadLayout, config: CorrectionConfig, seed: int) -> Correction:
     """Regularised multinomial regression at every group of siblings, with the softened logits as its offset.
 
-    Softness and penalty are chosen by cross-validation: a platform that is answered well already has less to gain from a few labelled products than to
-    lose. With fewer products than folds the largest penalty is taken.
+    Softness and penalty are chosen by cross-validation: a platform that is answered well already has less to gain from a few labelled products than
+    to lose. With fewer products than folds the largest penalty is taken.
 
     Args:
         evidence: n labelled products.
