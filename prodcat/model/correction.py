@@ -3,17 +3,15 @@ without touching any model. Knows no catalog and no bundle.
 
     z' = (z / softness + W x) * scale
 
-x are the terms of the title that the model of words knows, the vectors stage two reads, each of length 1, and a constant. The softened logits leave
-the labelled products a say where the models are sure and wrong. Ours; a residual fit on top of models that stay as they are.
+x are the terms of the texts that the model of words knows, and the vectors stage two reads, each of length 1. No constant: a few labelled products
+say little of how often each category is, and would hold what they lack to be rare. Ours; a residual fit on top of models that stay as they are.
 
 Shapes: n products, V terms, d_m dimensions of modality m, C columns (taxonomy.HeadLayout).
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -22,11 +20,9 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from prodcat.config import Config
-from prodcat.decoding import decode, log_conditionals
+from prodcat.decoding import log_conditionals
 from prodcat.taxonomy import HeadLayout
 
-# A constant beside vectors of length 1: how freely a category's share may change.
-_CONSTANT = 0.5**0.5
 # Before the names of modalities in a file.
 _MODALITY = "modality."
 
@@ -39,21 +35,10 @@ def of_description(modality: str) -> str:
 class CorrectionConfig(Config):
     """How far labelled products of a platform may move its answers. Defaults are ours, chosen by leaving shops out (docs/log.md)."""
 
-    softness: tuple[Annotated[float, Field(ge=1)], ...] = Field(
-        (1.0, 2.0),
-        min_length=1,
-        description="the models' logits are divided by one of these before they are corrected: by that which serves best",
-    )
-    penalty: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (0.1, 0.3, 1.0, 3.0), min_length=1, description="of the squared weights: the larger, the less a product says of others; one of these"
-    )
+    softness: float = Field(1.0, ge=1, description="the models' logits are divided by this before they are corrected")
+    penalty: float = Field(0.3, gt=0, description="of the squared weights: the larger, the less a product says of others")
     iterations: int = Field(60, ge=1, description="steps of L-BFGS, at most")
-    folds: int = Field(
-        5,
-        ge=2,
-        description="of the cross-validation that picks softness and penalty, and scales, so that confidences mean something",
-    )
-    validated: int = Field(150, ge=4, description="labelled products that the cross-validation reads, at most: the rest is only fitted to")
+    folds: int = Field(5, ge=2, description="of the cross-validation that scales the corrected logits, so that confidences mean something")
 
 
 @dataclass(frozen=True)
@@ -92,7 +77,6 @@ class Correction:
     Args:
         terms: int [t], rows of the vocabulary that labelled products have; weights: float32 [t, C].
         by_modality: modality -> float32 [d_m, C].
-        bias: float32 [C].
         scale: float32 [C].
     """
 
@@ -101,11 +85,10 @@ class Correction:
     terms: np.ndarray
     weights: np.ndarray
     by_modality: Mapping[str, np.ndarray]
-    bias: np.ndarray
 
     def save(self, file: Path) -> None:
         """One safetensors file."""
-        arrays: dict[str, np.ndarray] = {"terms": self.terms, "weights": self.weights, "bias": self.bias, "scale": self.scale}
+        arrays: dict[str, np.ndarray] = {"terms": self.terms, "weights": self.weights, "scale": self.scale}
         arrays["softness"] = np.array([self.softness], dtype=np.float32)
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file({**arrays, **{f"{_MODALITY}{name}": values for name, values in self.by_modality.items()}}, file)
@@ -114,7 +97,7 @@ class Correction:
     def load(cls, file: Path) -> "Correction":
         found = load_file(file)
         by_modality = {name.removeprefix(_MODALITY): values for name, values in found.items() if name.startswith(_MODALITY)}
-        return cls(float(found["softness"][0]), found["scale"], found["terms"], found["weights"], by_modality, found["bias"])
+        return cls(float(found["softness"][0]), found["scale"], found["terms"], found["weights"], by_modality)
 
     def from_words(self, words: csr_matrix) -> np.ndarray:
         """float [n, V] -> its part of the correction, float32 [n, C]."""
@@ -122,7 +105,7 @@ class Correction:
 
     def apply(self, logits: np.ndarray, from_words: np.ndarray | None, units: Mapping[str, np.ndarray]) -> np.ndarray:
         """Args: units: as Evidence.units, of some or all modalities. Returns: float32 [n, C]."""
-        found = logits / self.softness + self.bias
+        found = logits / self.softness
         if from_words is not None:
             found = found + from_words
         for name, weights in self.by_modality.items():
@@ -141,70 +124,45 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
 
 
-def fit_correction(evidence: Evidence, targets: np.ndarray, layout: HeadLayout, config: CorrectionConfig, seed: int) -> Correction:
+def fit_correction(
+    evidence: Evidence, targets: np.ndarray, layout: HeadLayout, config: CorrectionConfig, seed: int, scaled: bool = True
+) -> Correction:
     """Regularised multinomial regression at every group of siblings, with the softened logits as its offset.
-
-    Softness and penalty are chosen by cross-validation: a platform that is answered well already has less to gain from a few labelled products than
-    to lose. With fewer products than folds the largest penalty is taken.
 
     Args:
         evidence: n labelled products.
         targets: int [n, D] columns (HeadLayout.end_targets), -1 where unlabelled.
         seed: of the folds.
+        scaled: by cross-validation, which takes most of the time; answers are the same without, their confidences are not.
     """
-    kernel, logits = _kernel(evidence), evidence.logits.astype(np.float64)
-    # Matrices so small are multiplied ten times slower by two threads than by one (docs/log.md).
+    # Matrices so small are multiplied many times slower by two threads than by one (docs/log.md).
     with threadpool_limits(1):
-        (softness, penalty), scale = _validated(kernel, logits, targets, layout, config, seed)
-        dual = _dual(kernel, logits / softness, targets, layout, penalty, config.iterations)
+        kernel, soft = _kernel(evidence), evidence.logits / config.softness
+        own = np.random.default_rng(seed).permutation(len(targets)) % config.folds
+        scale = 1.0
+        if scaled and len(targets) >= 2 * config.folds:
+            held = np.zeros_like(soft)
+            for fold in range(config.folds):
+                rest, out = np.flatnonzero(own != fold), np.flatnonzero(own == fold)
+                held[out] = soft[out] + kernel[np.ix_(out, rest)] @ _dual(kernel[np.ix_(rest, rest)], soft[rest], targets[rest], layout, config)
+            scale = _scale(held, targets, layout)
+        dual = _dual(kernel, soft, targets, layout, config)
     terms, weights = np.zeros(0, dtype=np.int64), np.zeros((0, len(layout)), dtype=np.float32)
     if evidence.words is not None:
         terms = np.unique(evidence.words.indices).astype(np.int64)
         weights = np.asarray(evidence.words[:, terms].T @ dual, dtype=np.float32)
     return Correction(
-        softness,
+        config.softness,
         np.full(len(layout), scale, dtype=np.float32),
         terms,
         weights,
         {name: np.asarray(values.T @ dual, dtype=np.float32) for name, values in evidence.units().items()},
-        np.asarray(_CONSTANT**2 * dual.sum(axis=0), dtype=np.float32),
     )
-
-
-def _validated(
-    kernel: np.ndarray, logits: np.ndarray, targets: np.ndarray, layout: HeadLayout, config: CorrectionConfig, seed: int
-) -> tuple[tuple[float, float], float]:
-    """Softness and penalty under which labelled products that were held out are answered best; and the factor that then makes them likeliest."""
-    if len(targets) < config.folds:
-        return (config.softness[0], config.penalty[-1]), 1.0
-    rows = np.random.default_rng(seed).permutation(len(targets))[: config.validated]
-    kernel, logits, targets = kernel[np.ix_(rows, rows)], logits[rows], targets[rows]
-    own = np.arange(len(rows)) % config.folds
-    tried: dict[tuple[float, float], np.ndarray] = {}
-    for setting in itertools.product(config.softness, config.penalty):
-        soft = logits / setting[0]
-        held = tried[setting] = soft.copy()
-        for fold in range(config.folds):
-            rest, out = np.flatnonzero(own != fold), np.flatnonzero(own == fold)
-            dual = _dual(kernel[np.ix_(rest, rest)], soft[rest], targets[rest], layout, setting[1], config.iterations)
-            held[out] += kernel[np.ix_(out, rest)] @ dual
-    scaled = {setting: _scale(held, targets, layout) for setting, held in tried.items()}
-    best = min(tried, key=lambda setting: (_errors(tried[setting], targets, layout), scaled[setting][1]))
-    return best, scaled[best][0]
-
-
-def _errors(logits: np.ndarray, targets: np.ndarray, layout: HeadLayout) -> float:
-    """Share of the labelled levels that are answered wrongly."""
-    labelled = targets >= 0
-    answered = layout.tree.path_indices[decode(logits, layout, "joint").nodes]
-    # A stop is a column of its own, and below its category there is nothing.
-    wanted = np.where(targets < len(layout.tree), targets, -1)
-    return float((answered != wanted)[labelled].mean()) if labelled.any() else 0.0
 
 
 def _kernel(evidence: Evidence) -> np.ndarray:
     """float64 [n, n]: products of what the correction reads of each pair."""
-    found = np.full((len(evidence.logits),) * 2, _CONSTANT**2)
+    found = np.zeros((len(evidence.logits),) * 2)
     if evidence.words is not None:
         found += (evidence.words @ evidence.words.T).toarray()
     for values in evidence.units().values():
@@ -212,7 +170,7 @@ def _kernel(evidence: Evidence) -> np.ndarray:
     return found
 
 
-def _dual(kernel: np.ndarray, soft: np.ndarray, targets: np.ndarray, layout: HeadLayout, penalty: float, iterations: int) -> np.ndarray:
+def _dual(kernel: np.ndarray, soft: np.ndarray, targets: np.ndarray, layout: HeadLayout, config: CorrectionConfig) -> np.ndarray:
     """float64 [n, C] A, so that W = X' A: the penalised negative log likelihood of the labelled paths is least."""
     from scipy.optimize import minimize
 
@@ -231,16 +189,16 @@ def _dual(kernel: np.ndarray, soft: np.ndarray, targets: np.ndarray, layout: Hea
         dual = flat.reshape(shape)
         added = kernel @ dual
         log_p = log_conditionals(soft + added, layout)
-        value = -float(log_p[rows, columns].sum()) + penalty / 2 * float((dual * added).sum())
+        value = -float(log_p[rows, columns].sum()) + config.penalty / 2 * float((dual * added).sum())
         slope = np.where(asked_columns, np.exp(log_p), 0.0) - hits
-        return value, (kernel @ (slope + penalty * dual)).ravel()
+        return value, (kernel @ (slope + config.penalty * dual)).ravel()
 
-    found = minimize(loss, np.zeros(soft.size), jac=True, method="L-BFGS-B", options={"maxiter": iterations})
+    found = minimize(loss, np.zeros(soft.size), jac=True, method="L-BFGS-B", options={"maxiter": config.iterations})
     return np.asarray(found.x.reshape(shape))
 
 
-def _scale(logits: np.ndarray, targets: np.ndarray, layout: HeadLayout) -> tuple[float, float]:
-    """The factor under which products that were not fitted to are likeliest, and minus their log likelihood then."""
+def _scale(logits: np.ndarray, targets: np.ndarray, layout: HeadLayout) -> float:
+    """The factor under which products that were not fitted to are likeliest."""
     from scipy.optimize import minimize_scalar
 
     labelled = targets >= 0
@@ -248,7 +206,7 @@ def _scale(logits: np.ndarray, targets: np.ndarray, layout: HeadLayout) -> tuple
     found = minimize_scalar(
         lambda log: -float(log_conditionals(logits * np.exp(log), layout)[rows, columns].sum()), bounds=(-1.5, 2.0), method="bounded"
     )
-    return float(np.exp(found.x)), float(found.fun)
+    return float(np.exp(found.x))
 
 
 def draw(count: int, size: int, seed: int) -> Sequence[int]:
