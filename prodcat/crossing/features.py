@@ -100,7 +100,8 @@ def read_sample(sample: Sample, out: Path, profile: CrossProfile, on_progress: P
         rows = np.flatnonzero(sample.learned)
         learned = Labelled([sample.keys[row] for row in rows], [None] * len(rows), sample.targets[rows])
         shown = write_augmented([str(sample.file)], learned, sample.tree, profile.augmentation, TextReading(), profile.ingest.pictures.limits, file)
-        varied = embedded(file, {name: folders[name] for name in own}, "features_augmented")
+        encoders = {name: folder for name, folder in folders.items() if not name.endswith((_TWIN, _PLAIN))}
+        varied = embedded(file, encoders, "features_augmented")
         place = {key: row for row, key in enumerate(sample.keys)}
         rows = np.array([place[key] for key in shown.keys], dtype=np.int64)
         augmented = rows, _data(sample, varied, reads, rows)
