@@ -91,8 +91,8 @@ def adapt(bundle: Bundle, catalog: Catalog, out: Path, config: AdaptConfig, *, p
     own, nodes = own.rows(known), nodes[known]
     targets = bundle.layout.end_targets(bundle.tree.path_indices[nodes])
 
-    def corrected(count: int) -> Correction:
-        return fit_correction(own.rows(np.arange(count)), targets[:count], bundle.layout, config.correction, config.seed)
+    def corrected(count: int, scaled: bool = False) -> Correction:
+        return fit_correction(own.rows(np.arange(count)), targets[:count], bundle.layout, config.correction, config.seed, scaled)
 
     truth, _ = _nodes(bundle.tree, [paths[key] for key in asked_keys])
     rows = np.flatnonzero(truth >= 0)
@@ -103,7 +103,7 @@ def adapt(bundle: Bundle, catalog: Catalog, out: Path, config: AdaptConfig, *, p
         pred = decode(logits, bundle.layout, bundle.settings.decoder, bundle.settings.calibration_two.temperatures).nodes
         return dict(figures(pred[rows], truth[rows], group, bundle.tree, config.seed)["hierarchical"])
 
-    final = corrected(len(nodes))
+    final = corrected(len(nodes), scaled=True)
     found: dict[str, Any] = {"platform": platform, "learned_from": len(nodes), "labels_cut": sum(cut.values()), "judged": len(rows)}
     if len(rows):
         sizes = [size for size in config.curve if size < len(nodes)]

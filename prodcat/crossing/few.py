@@ -37,7 +37,7 @@ def curve(
         values = []
         for number in range(config.labelled_draws):
             chosen = np.array(draw(len(pool), size, seed + number))
-            correction = fit_correction(evidence.rows(pool[chosen]), targets[chosen], read.layout, config.correction, seed)
+            correction = fit_correction(evidence.rows(pool[chosen]), targets[chosen], read.layout, config.correction, seed, scaled=False)
             pred = decode(correction.correct(own), read.layout, profile.hierarchy.decoder).nodes
             values.append(hierarchical(ancestor_sums(truncate(pred, target, sample.tree), target, sample.tree))["f1"])
         found.append({"labelled": size, "draws": len(values), "f1": float(np.mean(values)), "lowest": min(values), "highest": max(values)})
