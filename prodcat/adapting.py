@@ -1,5 +1,5 @@
 """`adapt`: a bundle and some labelled products of a platform it does not know, to a bundle that answers that platform better: in seconds, on one
-machine, without training any model again. Knows the order and no arithmetic.
+machine: the model of words is fitted again with them, and the answers are corrected. Knows the order and no arithmetic.
 
 Products of the catalog's test split are not learned from: they say what was gained. Where the bundle has seen a product, it is left out of that.
 """
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
+from scipy.sparse import csr_matrix
 
 from prodcat.catalog.store import Catalog
 from prodcat.config import Config
@@ -24,11 +25,13 @@ from prodcat.decoding import decode
 from prodcat.errors import FeedError
 from prodcat.evaluation.cross_platform import figures
 from prodcat.model.correction import Correction, CorrectionConfig, Evidence, draw, fit_correction
+from prodcat.model.words import Adjustment
 from prodcat.prediction.bundle import ENCODERS, STAGE_ONE, STAGE_TWO, Bundle, write_bundle, write_settings
 from prodcat.prediction.gate import PlatformGate
-from prodcat.prediction.multimodal_stage import MultimodalStage, MultimodalStageSettings
+from prodcat.prediction.multimodal_stage import MultimodalStage, MultimodalStageSettings, Readings
 from prodcat.prediction.preparing import SETTINGS, correction_file
-from prodcat.taxonomy import CategoryPath, Taxonomy, format_path
+from prodcat.taxonomy import CategoryPath, HeadLayout, Taxonomy, format_path
+from prodcat.training.words import Refit, ends_of
 
 Progress = Callable[[str], None]
 _AT_ONCE = 256
@@ -80,9 +83,8 @@ def adapt(bundle: Bundle, catalog: Catalog, out: Path, config: AdaptConfig, *, p
     stage = bundle.multimodal_stage()
     on_progress(f"{platform}: reading {len(learned):,} labelled products to learn from, {len(judged):,} to judge by")
     paths = dict(zip(table["key"].to_pylist(), table["path"].to_pylist(), strict=True))
-    own, own_keys = _read(stage, catalog, learned.tolist())
-    asked, asked_keys = _read(stage, catalog, judged.tolist())
-    nodes, cut = _nodes(bundle.tree, [paths[key] for key in own_keys])
+    own, asked = _read(stage, catalog, learned.tolist()), _read(stage, catalog, judged.tolist())
+    nodes, cut = _nodes(bundle.tree, [paths[key] for key in own.keys])
     known = np.flatnonzero(nodes >= 0)
     for path, count in cut.most_common(5):
         on_progress(f"  the bundle's tree has no {format_path(path)} ({count} products): read as far up as it has")
@@ -90,26 +92,79 @@ def adapt(bundle: Bundle, catalog: Catalog, out: Path, config: AdaptConfig, *, p
         raise FeedError(f"{catalog.path}: no label of {platform!r} begins with a category of the bundle's tree; map them (`crosswalk propose`)")
     own, nodes = own.rows(known), nodes[known]
     targets = bundle.layout.end_targets(bundle.tree.path_indices[nodes])
+    teach = _Teaching(stage, bundle.layout, own, targets, config)
 
-    def corrected(count: int, scaled: bool = False) -> Correction:
-        return fit_correction(own.rows(np.arange(count)), targets[:count], bundle.layout, config.correction, config.seed, scaled)
-
-    truth, _ = _nodes(bundle.tree, [paths[key] for key in asked_keys])
+    truth, _ = _nodes(bundle.tree, [paths[key] for key in asked.keys])
     rows = np.flatnonzero(truth >= 0)
-    groups = splits["group"].take(pc.index_in(pa.array(asked_keys, pa.string()), value_set=splits["key"].combine_chunks()))
+    groups = splits["group"].take(pc.index_in(pa.array(asked.keys, pa.string()), value_set=splits["key"].combine_chunks()))
     group = np.array(groups.to_pylist(), dtype=object)[rows]
 
     def measured(logits: np.ndarray) -> dict[str, Any]:
         pred = decode(logits, bundle.layout, bundle.settings.decoder, bundle.settings.calibration_two.temperatures).nodes
         return dict(figures(pred[rows], truth[rows], group, bundle.tree, config.seed)["hierarchical"])
 
-    final = corrected(len(nodes), scaled=True)
+    final = teach.correction(len(nodes), scaled=True)
     found: dict[str, Any] = {"platform": platform, "learned_from": len(nodes), "labels_cut": sum(cut.values()), "judged": len(rows)}
     if len(rows):
         sizes = [size for size in config.curve if size < len(nodes)]
-        found["before"], found["after"] = measured(asked.logits), measured(final.correct(asked))
-        found["curve"] = [{"labelled": size, **measured(corrected(size).correct(asked))} for size in sizes]
-    return Adapted(_with(bundle, stage.settings, out, platform, final, own_keys), found)
+        found["before"], found["after"] = measured(teach.evidence(asked, None).logits), measured(teach.corrected(asked, final))
+        found["curve"] = [{"labelled": size, **measured(teach.corrected(asked, teach.correction(size)))} for size in sizes]
+    return Adapted(_with(bundle, stage.settings, out, platform, final, own.keys), found)
+
+
+@dataclass(frozen=True)
+class _Products:
+    """n products as stage two reads them without knowing their platform.
+
+    Args:
+        terms: Preparation.terms; None without a model of words.
+    """
+
+    keys: list[str]
+    readings: Readings
+    terms: csr_matrix | None
+
+    def rows(self, chosen: np.ndarray) -> "_Products":
+        """Args: chosen: row numbers, each once."""
+        terms = None if self.terms is None else self.terms[chosen]
+        return _Products([self.keys[row] for row in chosen.tolist()], self.readings.rows(chosen), terms)
+
+
+class _Teaching:
+    """What the first so many labelled products teach.
+
+    Args:
+        targets: int [n, D] columns (HeadLayout.end_targets).
+    """
+
+    def __init__(self, stage: MultimodalStage, layout: HeadLayout, own: _Products, targets: np.ndarray, config: AdaptConfig) -> None:
+        self._stage, self._layout, self._own, self._targets, self._config = stage, layout, own, targets, config
+        words = stage.preparation.words if own.terms is not None else None
+        self._refit = Refit(words, config.seed) if words is not None else None
+
+    def correction(self, count: int, scaled: bool = False) -> Correction:
+        """Args: scaled: as for fit_correction."""
+        own, targets, adjustment = self._own.rows(np.arange(count)), self._targets[:count], None
+        if self._refit is not None and own.terms is not None:
+            adjustment = self._refit.adjustment(own.terms[:, : len(self._refit.words.idf)], ends_of(targets, self._layout))
+        evidence = self.evidence(own, adjustment)
+        return replace(fit_correction(evidence, targets, self._layout, self._config.correction, self._config.seed, scaled), adjustment=adjustment)
+
+    def corrected(self, products: _Products, correction: Correction) -> np.ndarray:
+        """float32 [n, C]."""
+        return correction.correct(self.evidence(products, correction.adjustment))
+
+    def evidence(self, products: _Products, adjustment: Adjustment | None) -> Evidence:
+        """Logits as the words say them when adjusted."""
+        readings, stage = products.readings, self._stage
+        if self._refit is not None and products.terms is not None:
+            words, size = self._refit.words, len(self._refit.words.idf)
+            parts = [products.terms[:, start : start + size] for start in range(0, products.terms.shape[1], size)]
+            said = [words.weigh(part.tocsr(), self._layout, adjustment) for part in parts]
+            readings = readings.with_words(said[0], said[1] if len(said) > 1 else None)
+        seen = stage.seen(readings)
+        vectors, present = ({name: both[which] for name, both in seen.items()} for which in (0, 1))
+        return Evidence(stage.answered(readings), products.terms, vectors, present)
 
 
 def _chosen(table: pa.Table, platform: str | None, catalog: Catalog) -> str:
@@ -123,8 +178,8 @@ def _chosen(table: pa.Table, platform: str | None, catalog: Catalog) -> str:
     return platform
 
 
-def _read(stage: MultimodalStage, catalog: Catalog, keys: Sequence[str]) -> tuple[Evidence, list[str]]:
-    """What stage two makes of these products without a correction, in the order of `keys`; those it cannot read are left out."""
+def _read(stage: MultimodalStage, catalog: Catalog, keys: Sequence[str]) -> _Products:
+    """These products, in the order of `keys`; those that stage two cannot read are left out."""
     rank = {key: place for place, key in enumerate(keys)}
     wanted = pa.array(keys, type=pa.string())
     products: list[Product] = []
@@ -132,17 +187,14 @@ def _read(stage: MultimodalStage, catalog: Catalog, keys: Sequence[str]) -> tupl
         part = pq.read_table(file, partitioning=None).cast(PRODUCTS)
         products += products_of(part.filter(pc.is_in(part["key"], value_set=wanted)))
     products.sort(key=lambda product: rank[product.key])
-    logits, seen, readable = [], [], []
+    readings, readable = [], []
     for start in range(0, max(len(products), 1), _AT_ONCE):
-        prepared = replace(stage.prepare(products[start : start + _AT_ONCE]), corrected=None)
-        logits.append(stage.infer(prepared))
-        seen.append(stage.seen(prepared))
+        prepared = stage.prepare(products[start : start + _AT_ONCE])
+        readings.append(stage.readings(prepared))
         readable.append(prepared.readable)
-    words = stage.preparation.terms(products) if stage.settings.words is not None else None
-    vectors, present = ({name: np.concatenate([part[name][which] for part in seen]) for name in seen[0]} for which in (0, 1))
-    evidence = Evidence(np.concatenate(logits), words, vectors, present)
-    rows = np.flatnonzero(np.concatenate(readable))
-    return evidence.rows(rows), [products[row].key for row in rows.tolist()]
+    terms = stage.preparation.terms(products) if stage.settings.words is not None else None
+    found = _Products([product.key for product in products], Readings.joined(readings), terms)
+    return found.rows(np.flatnonzero(np.concatenate(readable)))
 
 
 def _nodes(tree: Taxonomy, paths: Sequence[CategoryPath]) -> tuple[np.ndarray, Counter[CategoryPath]]:

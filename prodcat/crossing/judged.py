@@ -135,9 +135,8 @@ class Judge:
         asked, places = self._asked(platform), self._tested(fold)
         pool = len(asked) - len(pool_rows(self._read, platform, self._profile.seed))
         pool_places = pool + np.flatnonzero(self._read.readable(inputs)[asked[pool:]])
-        logits = self._steps(platform, found["shipped"]["name"], inputs)[-1][1]
-        words = self._models.words.get(platform)
-        found["shipped"]["labelled"] = curve(self._read, inputs, logits, words, asked, places, pool_places, self._profile) if len(places) else []
+        by_view, words = self._models.logits[platform, found["shipped"]["name"]], self._models.words.get(platform)
+        found["shipped"]["labelled"] = curve(self._read, inputs, by_view, words, asked, places, pool_places, self._profile) if len(places) else []
 
     def _tested(self, fold: Fold) -> np.ndarray:
         """Places in `_asked`: the platform's test products that can be read by these inputs."""

@@ -25,7 +25,9 @@ from prodcat.taxonomy import Taxonomy
 class SampleConfig(Config):
     """How many products. Without limits one platform's hundred thousand shirts would be most of what is learned, and most of the time."""
 
-    train_per_category: int = Field(300, ge=1, description="products of a platform and a category that are learned from, at most")
+    train_per_category: int = Field(
+        300, ge=1, description="products of a platform and a category that are learned from, at most; with an image and without are counted apart"
+    )
     score_products: int = Field(2500, ge=1, description="products a platform is judged by, at most; those of the test split first")
     circular_labels: tuple[str, ...] = Field(
         ("title_noun",),
@@ -82,7 +84,7 @@ def draw(catalog: Catalog, out: Path, config: SampleConfig, seed: int, scored_pl
     tree = catalog.taxonomy
     if tree is None:
         raise TrainingError(f"{catalog.path}: no product has a label; label some, or map the feed's category columns (see README, Your own catalog)")
-    table = catalog.products(["key", "platform", "path", "digest", "label_source"])
+    table = catalog.products(["key", "platform", "path", "digest", "label_source", "image_hash"])
     splits = catalog.splits()
     places = pc.index_in(table["key"], value_set=splits["key"].combine_chunks())
     for name in ("group", "split"):
@@ -100,10 +102,12 @@ def draw(catalog: Catalog, out: Path, config: SampleConfig, seed: int, scored_pl
     learned, chosen, scored = (np.zeros(len(table), dtype=bool) for _ in range(3))
     # As many to choose by, for what is learned, as the catalog's splits have.
     per_validation = max(1, round(config.train_per_category * (split == "validation").sum() / max(1, (split == "train").sum())))
+    pictured = np.array(table["image_hash"].is_valid())
     for mask, name, most in ((learned, "train", config.train_per_category), (chosen, "validation", per_validation)):
-        taken: Counter[tuple[str, int]] = Counter()
+        # Apart, so that the few with an image (a flat one has no hash) are not lost among a shop's many texts.
+        taken: Counter[tuple[str, int, bool]] = Counter()
         for row in order[split[order] == name]:
-            place = (platforms[row], nodes[row])
+            place = (platforms[row], nodes[row], bool(pictured[row]))
             if taken[place] < most:
                 taken[place] += 1
                 mask[row] = True

@@ -1,5 +1,5 @@
 """What some labelled products of a new platform change of stage two's answers to that platform: a linear correction of its logits, fitted in seconds,
-without touching any model. Knows no catalog and no bundle.
+on top of a model of words that is adjusted to the platform (training/words.py). Knows no catalog and no bundle.
 
     z' = (z / softness + W x) * scale
 
@@ -21,10 +21,11 @@ from threadpoolctl import threadpool_limits
 
 from prodcat.config import Config
 from prodcat.decoding import log_conditionals
+from prodcat.model.words import Adjustment
 from prodcat.taxonomy import HeadLayout
 
-# Before the names of modalities in a file.
-_MODALITY = "modality."
+# Before the names of modalities in a file, and before what the model of words is adjusted by.
+_MODALITY, _ADJUSTMENT = "modality.", "adjustment."
 
 
 def of_description(modality: str) -> str:
@@ -36,7 +37,7 @@ class CorrectionConfig(Config):
     """How far labelled products of a platform may move its answers. Defaults are ours, chosen by leaving shops out (docs/log.md)."""
 
     softness: float = Field(1.0, ge=1, description="the models' logits are divided by this before they are corrected")
-    penalty: float = Field(0.3, gt=0, description="of the squared weights: the larger, the less a product says of others")
+    penalty: float = Field(0.5, gt=0, description="of the squared weights: the larger, the less a product says of others")
     iterations: int = Field(60, ge=1, description="steps of L-BFGS, at most")
     folds: int = Field(5, ge=2, description="of the cross-validation that scales the corrected logits, so that confidences mean something")
 
@@ -78,6 +79,7 @@ class Correction:
         terms: int [t], rows of the vocabulary that labelled products have; weights: float32 [t, C].
         by_modality: modality -> float32 [d_m, C].
         scale: float32 [C].
+        adjustment: of the model of words, made before the logits that are corrected; None where there is none.
     """
 
     softness: float
@@ -85,11 +87,14 @@ class Correction:
     terms: np.ndarray
     weights: np.ndarray
     by_modality: Mapping[str, np.ndarray]
+    adjustment: Adjustment | None = None
 
     def save(self, file: Path) -> None:
         """One safetensors file."""
         arrays: dict[str, np.ndarray] = {"terms": self.terms, "weights": self.weights, "scale": self.scale}
         arrays["softness"] = np.array([self.softness], dtype=np.float32)
+        if self.adjustment is not None:
+            arrays.update({f"{_ADJUSTMENT}{name}": values for name, values in vars(self.adjustment).items()})
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file({**arrays, **{f"{_MODALITY}{name}": values for name, values in self.by_modality.items()}}, file)
 
@@ -97,7 +102,9 @@ class Correction:
     def load(cls, file: Path) -> "Correction":
         found = load_file(file)
         by_modality = {name.removeprefix(_MODALITY): values for name, values in found.items() if name.startswith(_MODALITY)}
-        return cls(float(found["softness"][0]), found["scale"], found["terms"], found["weights"], by_modality)
+        parts = {name.removeprefix(_ADJUSTMENT): values for name, values in found.items() if name.startswith(_ADJUSTMENT)}
+        adjustment = Adjustment(**parts) if parts else None
+        return cls(float(found["softness"][0]), found["scale"], found["terms"], found["weights"], by_modality, adjustment)
 
     def from_words(self, words: csr_matrix) -> np.ndarray:
         """float [n, V] -> its part of the correction, float32 [n, C]."""

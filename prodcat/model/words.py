@@ -22,7 +22,7 @@ from prodcat.config import Config
 from prodcat.errors import BundleError
 from prodcat.taxonomy import HeadLayout
 
-WORDS, TERMS = "words.safetensors", "words.json"
+WORDS, TERMS, LESSONS = "words.safetensors", "words.json", "words_lessons.safetensors"
 # log p of an end that no training product has. Not less: what the other experts are sure of has to be able to win.
 _UNSEEN = -12.0
 
@@ -42,6 +42,49 @@ class Terms(Config):
 
 
 @dataclass(frozen=True)
+class Lessons:
+    """Some of what a model of words learned from, kept so that it can be fitted again together with another shop's products.
+
+    Args:
+        terms: float16 data of float [m, V], as `Words.matrix` gives it.
+        ends: int64 [m] columns.
+        c: inverse strength of the regularisation.
+    """
+
+    terms: csr_matrix
+    ends: np.ndarray
+    c: float
+
+    def save(self, file: Path) -> None:
+        """One safetensors file."""
+        terms = self.terms
+        arrays = {"data": terms.data.astype(np.float16), "indices": terms.indices.astype(np.int32), "indptr": terms.indptr.astype(np.int64)}
+        shape = np.array(terms.shape, dtype=np.int64)
+        save_file({**arrays, "shape": shape, "ends": self.ends.astype(np.int64), "c": np.array([self.c], dtype=np.float64)}, file)
+
+    @classmethod
+    def load(cls, file: Path) -> "Lessons":
+        found = load_file(file)
+        # Multiplied in single precision: there is no arithmetic of sparse half precision.
+        terms = csr_matrix((found["data"].astype(np.float32), found["indices"], found["indptr"]), shape=tuple(found["shape"].tolist()))
+        return cls(terms, found["ends"], float(found["c"][0]))
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """What a platform's labelled products change of a model of words.
+
+    Args:
+        terms: int64 [t], those of the products; weights: float32 [t, K], added to the terms' own.
+        bias: float32 [K], added.
+    """
+
+    terms: np.ndarray
+    weights: np.ndarray
+    bias: np.ndarray
+
+
+@dataclass(frozen=True)
 class Words:
     """A fitted model of words.
 
@@ -51,6 +94,7 @@ class Words:
         weights: float [V, K]; bias: float [K].
         columns: int [K], the end that each class is.
         sharpness: margins times this are the logits of a softmax: an SVM's margins are no log odds.
+        lessons: None where none were kept.
     """
 
     parts: tuple[Terms, ...]
@@ -59,6 +103,7 @@ class Words:
     bias: np.ndarray
     columns: np.ndarray
     sharpness: float
+    lessons: Lessons | None = None
 
     @cached_property
     def _vectorizers(self) -> tuple["TfidfTerms", ...]:
@@ -81,24 +126,31 @@ class Words:
 
         A text without a known term says nothing: zeros.
         """
-        found = np.zeros((len(texts), len(layout)), dtype=np.float32)
-        if not len(texts):
-            return found
-        x = self.matrix(texts)
-        known = np.flatnonzero(np.diff(x.indptr))
+        return self.weigh(self.matrix(texts), layout)
+
+    def weigh(self, terms: csr_matrix, layout: HeadLayout, adjustment: Adjustment | None = None) -> np.ndarray:
+        """`read`, of texts whose terms are at hand: float32 [n, V] of `matrix` -> float32 [n, C]."""
+        found = np.zeros((terms.shape[0], len(layout)), dtype=np.float32)
+        known = np.flatnonzero(np.diff(terms.indptr))
         if len(known):
+            x = terms[known]
+            margins = x @ self._weights + self.bias
+            if adjustment is not None:
+                margins = margins + x[:, adjustment.terms] @ adjustment.weights + adjustment.bias
             ends = np.full((len(known), len(layout)), _UNSEEN)
-            ends[:, self.columns] = log_softmax((x[known] @ self._weights + self.bias) * self.sharpness, axis=1)
+            ends[:, self.columns] = log_softmax(margins * self.sharpness, axis=1)
             found[known] = conditionals(ends, layout)
         return found
 
     def save(self, folder: Path) -> None:
-        """folder/words.safetensors and folder/words.json."""
+        """folder/words.safetensors and folder/words.json, and folder/words_lessons.safetensors where there are lessons."""
         folder.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, np.ndarray] = {"idf": self.idf.astype(np.float32), "weights": self.weights.astype(np.float16)}
         save_file({**arrays, "bias": self.bias.astype(np.float32), "columns": self.columns.astype(np.int64)}, folder / WORDS)
         document = {"sharpness": self.sharpness, "parts": [part.model_dump(mode="json") for part in self.parts]}
         (folder / TERMS).write_text(json.dumps(document, ensure_ascii=False) + "\n", encoding="utf-8")
+        if self.lessons is not None:
+            self.lessons.save(folder / LESSONS)
 
     @classmethod
     def load(cls, folder: Path) -> "Words":
@@ -108,7 +160,8 @@ class Words:
         parts = tuple(Terms.model_validate(part) for part in document["parts"])
         if sum(len(part.terms) for part in parts) != len(arrays["weights"]):
             raise BundleError(f"{folder / TERMS}: not the terms of {WORDS}, which has weights of {len(arrays['weights']):,}; rebuild the bundle")
-        return cls(parts, arrays["idf"], arrays["weights"], arrays["bias"], arrays["columns"], float(document["sharpness"]))
+        lessons = Lessons.load(folder / LESSONS) if (folder / LESSONS).is_file() else None
+        return cls(parts, arrays["idf"], arrays["weights"], arrays["bias"], arrays["columns"], float(document["sharpness"]), lessons)
 
 
 class TfidfTerms:

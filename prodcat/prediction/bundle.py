@@ -38,7 +38,7 @@ from prodcat.taxonomy import HeadLayout, Taxonomy
 if TYPE_CHECKING:
     from prodcat.prediction.multimodal_stage import MultimodalStage
 
-FORMAT = 7
+FORMAT = 8
 MANIFEST, TAXONOMY, CASCADE, SEEN = "manifest.json", "taxonomy.json", "cascade.yaml", "seen.safetensors"
 STAGE_ONE, STAGE_TWO, ENCODERS = "stage_one", "stage_two", "encoders"
 

@@ -5,6 +5,7 @@ cascade does with the logits.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +31,56 @@ from prodcat.prediction.cascade import StageTwoOutput
 from prodcat.prediction.preparing import SETTINGS, STAGE_ONE_VECTOR, WORDS, InputSettings, Preparation, Prepared
 from prodcat.taxonomy import HasLayout
 
-# The rows of products that are read a second time, int64 [k], and what `encode` gives of that reading.
-_Twins = tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]
-
 WEIGHTS, STATISTICS = "model.safetensors", "modalities.safetensors"
 # The expert that reads the category names.
 NAMES = "names"
 # Products run through the encoders together; bounds memory, changes no answer.
 CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What stage two makes of n products before it fuses anything.
+
+    Args:
+        features, present: as `encode` gives them.
+        again: the rows of products that are read a second time, int64 [k], and what `encode` gives of that; None where there are none.
+    """
+
+    features: dict[str, np.ndarray]
+    present: np.ndarray
+    again: tuple[np.ndarray, dict[str, np.ndarray], np.ndarray] | None
+
+    @classmethod
+    def joined(cls, parts: Sequence["Readings"]) -> "Readings":
+        """Several batches as one, in order."""
+        starts = np.cumsum([0, *(len(part.present) for part in parts)])
+        features = {name: np.concatenate([part.features[name] for part in parts]) for name in parts[0].features}
+        present = np.concatenate([part.present for part in parts])
+        twice = [(start + part.again[0], *part.again[1:]) for start, part in zip(starts, parts, strict=False) if part.again is not None]
+        if not twice:
+            return cls(features, present, None)
+        vectors = {name: np.concatenate([each[name] for _, each, _ in twice]) for name in features}
+        return cls(features, present, (np.concatenate([rows for rows, _, _ in twice]), vectors, np.concatenate([there for _, _, there in twice])))
+
+    def rows(self, chosen: np.ndarray) -> "Readings":
+        """Args: chosen: row numbers, each once."""
+        features = {name: values[chosen] for name, values in self.features.items()}
+        if self.again is None:
+            return Readings(features, self.present[chosen], None)
+        rows, vectors, there = self.again
+        place = np.full(len(self.present), -1, dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        own = np.flatnonzero(place[chosen] >= 0)
+        twice = place[chosen][own]
+        return Readings(features, self.present[chosen], (own, {name: values[twice] for name, values in vectors.items()}, there[twice]))
+
+    def with_words(self, said: np.ndarray, of_descriptions: np.ndarray | None) -> "Readings":
+        """Args: said: float32 [n, C], what the model of words now says of each; of_descriptions: the same of descriptions."""
+        again = self.again
+        if again is not None and of_descriptions is not None:
+            again = again[0], {**again[1], WORDS: of_descriptions[again[0]]}, again[2]
+        return Readings({**self.features, WORDS: said}, self.present, again)
 
 
 class MultimodalStageSettings(InputSettings):
@@ -125,14 +168,11 @@ class MultimodalStage:
 
     def infer(self, prepared: Prepared) -> np.ndarray:
         """On the device -> logits float32 [n, C]; of products that are not readable they say nothing."""
-        features, present, twins = self._readings(prepared)
-        logits = self.fuse(features, present)
-        if twins is not None:
-            rows, again, there = twins
-            logits[rows] = averaged([logits[rows], self.fuse(again, there)], self._layout, self._decoder)
+        readings = self.readings(prepared)
+        logits = self.answered(readings)
         if prepared.corrected is not None:
             rows, codes, from_words = prepared.corrected
-            seen = self._seen(features, present, twins)
+            seen = self.seen(readings)
             for code in np.unique(codes).tolist():
                 places = np.flatnonzero(codes == code)
                 own = rows[places]
@@ -140,31 +180,37 @@ class MultimodalStage:
                 logits[own] = self.preparation.corrections[code].apply(logits[own], from_words[places], units)
         return logits
 
-    def seen(self, prepared: Prepared) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """What a correction reads of products beside words: modality -> float32 [n, d], zeros where a product lacks it, and bool [n]. Texts of
-        descriptions that are read beside titles are modalities of their own."""
-        return self._seen(*self._readings(prepared))
-
-    def _readings(self, prepared: Prepared) -> tuple[dict[str, np.ndarray], np.ndarray, _Twins | None]:
-        """`encode`, and the rows that have a second reading with what `encode` gives of that."""
+    def readings(self, prepared: Prepared) -> Readings:
+        """On the device: all that the fusion and its experts read."""
         features, present = self.encode(prepared)
         if prepared.described is None:
-            return features, present, None
+            return Readings(features, present, None)
         rows, twins = prepared.described
         again, there = self.encode(twins)
         for column, (name, tower) in enumerate(self._towers.items()):
             if tower is not None and tower.reads == "image":
                 again[name], there[:, column] = features[name][rows], present[rows, column]
-        return features, present, (rows, again, there)
+        return Readings(features, present, (rows, again, there))
 
-    def _seen(self, features: Mapping[str, np.ndarray], present: np.ndarray, twins: _Twins | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def answered(self, readings: Readings) -> np.ndarray:
+        """On the device -> logits float32 [n, C], before any correction."""
+        logits = self.fuse(readings.features, readings.present)
+        if readings.again is not None:
+            rows, again, there = readings.again
+            logits[rows] = averaged([logits[rows], self.fuse(again, there)], self._layout, self._decoder)
+        return logits
+
+    def seen(self, readings: Readings) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """What a correction reads of products beside words: modality -> float32 [n, d], zeros where a product lacks it, and bool [n]. Texts of
+        descriptions that are read beside titles are modalities of their own."""
+        features, present = readings.features, readings.present
         found = {name: (features[name], present[:, column]) for column, name in enumerate(self._towers)}
         if self.settings.descriptions:
             for column, (name, tower) in enumerate(self._towers.items()):
                 if tower is None or tower.reads == "text":
                     vectors, here = np.zeros_like(features[name]), np.zeros(len(present), dtype=bool)
-                    if twins is not None:
-                        rows, again, there = twins
+                    if readings.again is not None:
+                        rows, again, there = readings.again
                         vectors[rows], here[rows] = again[name], there[:, column]
                     found[of_description(name)] = vectors, here
         return found

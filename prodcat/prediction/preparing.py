@@ -17,7 +17,7 @@ from pydantic import Field
 from scipy.sparse import csr_matrix, hstack
 
 from prodcat.config import Config, read_yaml
-from prodcat.contracts import UNNAMED, Product
+from prodcat.contracts import Product
 from prodcat.encoders.inputs import ImageInput, Manifest, TextReading, Tokens
 from prodcat.errors import BundleError, ImageError
 from prodcat.images import ImageLimits, decode
@@ -148,6 +148,11 @@ class Preparation:
         Args:
             vectors: float32 [n, W], what stage one made of each title on its way here, NaN where there is none; None: made here, if wanted.
         """
+        found = self._once(products, vectors)
+        return replace(found, described=self._described(products), corrected=self._corrected(products))
+
+    def _once(self, products: Sequence[Product], vectors: np.ndarray | None = None) -> Prepared:
+        """Read once, as they are."""
         problems: list[ImageProblem | None] = [
             (p.image_problem, "refused when the product was ingested") if p.image is None and p.image_problem else None for p in products
         ]
@@ -180,15 +185,31 @@ class Preparation:
         if self.settings.words is not None:
             rows, texts = _some(_texts_of(products, self.settings.words))
             if texts:
-                inputs[WORDS] = rows, self.words.read(texts, self._layout)
-        return Prepared(len(products), inputs, tuple(problems), self._described(products), self._corrected(products))
+                inputs[WORDS] = rows, self._words_of([products[row] for row in rows.tolist()], texts)
+        return Prepared(len(products), inputs, tuple(problems))
+
+    def _words_of(self, products: Sequence[Product], texts: Sequence[str]) -> np.ndarray:
+        """float32 [n, C], what the words say, adjusted to the platforms that have a correction."""
+        terms = self.words.matrix(texts)
+        found = self.words.weigh(terms, self._layout)
+        rows, codes = self._codes(products)
+        for code in np.unique(codes).tolist():
+            adjustment, own = self.corrections[code].adjustment, rows[codes == code]
+            if adjustment is not None:
+                found[own] = self.words.weigh(terms[own], self._layout, adjustment)
+        return found
+
+    def _codes(self, products: Sequence[Product]) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of products of platforms with a correction, int64 [k], and which each has, int64 [k]."""
+        codes = {platform: code for code, platform in enumerate(self.settings.corrections)}
+        found = [(row, codes[product.platform]) for row, product in enumerate(products) if product.platform in codes]
+        rows, own = np.array(found, dtype=np.int64).reshape(-1, 2).T
+        return rows, own
 
     def _corrected(self, products: Sequence[Product]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        codes = {platform: code for code, platform in enumerate(self.settings.corrections)}
-        rows = np.array([row for row, product in enumerate(products) if product.platform in codes], dtype=np.int64)
+        rows, own = self._codes(products)
         if not len(rows):
             return None
-        own = np.array([codes[products[row].platform] for row in rows.tolist()], dtype=np.int64)
         parts = np.zeros((len(rows), len(self._layout)), dtype=np.float32)
         if self.settings.words is not None:
             terms = self.terms([products[row] for row in rows.tolist()])
@@ -207,11 +228,11 @@ class Preparation:
         return hstack([titles, self.words.matrix([text or "" for text in _texts_of(twins, self.settings.words)])]).tocsr()
 
     def _described(self, products: Sequence[Product]) -> tuple[np.ndarray, Prepared] | None:
-        """The second reading of products that have both texts: without images, which are the same, and without a correction, which comes last."""
+        """The second reading of products that have both texts: without images, which are the same."""
         if not self.settings.descriptions:
             return None
         twins = {row: twin for row, product in enumerate(products) if (twin := _described(product))}
-        return (np.array(list(twins), dtype=np.int64), self.prepare(list(twins.values()))) if twins else None
+        return (np.array(list(twins), dtype=np.int64), self._once(list(twins.values()))) if twins else None
 
     def joined(self, parts: Sequence[Prepared]) -> Prepared:
         """Several requests' products as one batch, in order."""
@@ -261,10 +282,10 @@ def correction_file(code: int) -> str:
 
 
 def _described(product: Product) -> Product | None:
-    """The product with its description in the place of its title, without image and of no platform; None unless it has both texts."""
+    """The product with its description in the place of its title, without image; None unless it has both texts."""
     if not (product.title and product.description):
         return None
-    return replace(product, title=product.description, description=None, image=None, image_problem=None, platform=UNNAMED)
+    return replace(product, title=product.description, description=None, image=None, image_problem=None)
 
 
 def _texts_of(products: Sequence[Product], reading: TextReading) -> list[str | None]:

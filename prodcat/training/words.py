@@ -1,15 +1,20 @@
-"""Fits the model of words (model/words.py). Knows no catalog and no Ray."""
+"""Fits the model of words (model/words.py), and fits it again with another shop's products. Knows no catalog and no Ray.
+
+Shapes: n texts, V terms, K classes.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from pydantic import Field
-from scipy.sparse import hstack
+from scipy.sparse import csr_matrix, hstack, vstack
 
 from prodcat.config import Config
 from prodcat.encoders.inputs import TextReading
 from prodcat.errors import TrainingError
-from prodcat.model.words import Terms, Words
+from prodcat.model.words import Adjustment, Lessons, Terms, Words
 from prodcat.taxonomy import HeadLayout
 
 
@@ -22,6 +27,9 @@ class WordsConfig(Config):
     min_products: tuple[int, int] = Field((2, 3), description="training products that an n-gram of words, and one of characters, must be in")
     c: float = Field(1.0, gt=0, description="inverse strength of the regularisation")
     sharpness: float = Field(4.0, gt=0, description="margins times this are log odds, to be added to the fusion's")
+    lessons: int = Field(
+        40, ge=0, description="texts of a category whose terms are kept in the bundle, at most: `adapt` learns from them beside a platform's; 0: none"
+    )
 
 
 def fit_words(texts: Sequence[str], targets: np.ndarray, layout: HeadLayout, config: WordsConfig, seed: int) -> Words:
@@ -34,11 +42,9 @@ def fit_words(texts: Sequence[str], targets: np.ndarray, layout: HeadLayout, con
         TrainingError: labels of fewer than two ends, or no term that enough products share.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.svm import LinearSVC
 
-    depth = (targets >= 0).sum(axis=1)
-    ends = targets[np.arange(len(targets)), np.maximum(depth, 1) - 1]
-    own = np.flatnonzero(np.isin(ends, layout.ends) & np.array([bool(text) for text in texts], dtype=bool))
+    ends = ends_of(targets, layout)
+    own = np.flatnonzero((ends >= 0) & np.array([bool(text) for text in texts], dtype=bool))
     if len(np.unique(ends[own])) < 2:
         raise TrainingError(f"words: the {len(texts):,} training products with a text are of fewer than two categories; set stage_two.words to null")
     read = [texts[row] for row in own.tolist()]
@@ -56,16 +62,75 @@ def fit_words(texts: Sequence[str], targets: np.ndarray, layout: HeadLayout, con
         raise TrainingError(
             f"words: no n-gram is in {config.min_products} of {len(read):,} texts; lower stage_two.words.min_products, or set it to null"
         )
-    model = LinearSVC(C=config.c, random_state=seed).fit(hstack(columns).tocsr(), ends[own])
+    terms, own_ends = hstack(columns).tocsr(), ends[own]
+    classes, weights, bias = _svm(terms, own_ends, config.c, seed)
+    kept = _some_of_each(own_ends, config.lessons, seed)
+    return Words(
+        tuple(parts),
+        np.concatenate(idf).astype(np.float32),
+        weights.astype(np.float16),
+        bias.astype(np.float32),
+        classes,
+        config.sharpness,
+        Lessons(terms[kept], own_ends[kept].astype(np.int64), config.c) if len(kept) else None,
+    )
+
+
+@dataclass(frozen=True)
+class Refit:
+    """A model of words, fitted again with a few products of another shop: what changes between a fit to its lessons and one to both.
+
+    An SVM that sees the others too moves what its lessons leave open and little else: better, on every shop left out, than a correction of the logits
+    that knows only the few (docs/log.md). A difference of two fits and not a second model, for it is small, and the lessons are not all there was.
+    """
+
+    words: Words
+    seed: int
+
+    @cached_property
+    def _before(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        assert self.words.lessons is not None
+        return _svm(self.words.lessons.terms, self.words.lessons.ends, self.words.lessons.c, self.seed)
+
+    def adjustment(self, terms: csr_matrix, ends: np.ndarray) -> Adjustment | None:
+        """None where there is nothing to learn from.
+
+        Args:
+            terms: float32 [n, V] of the labelled products (Words.matrix).
+            ends: int [n] columns, -1 where a label does not say where a product ends. A category that the model does not know teaches it nothing.
+        """
+        lessons = self.words.lessons
+        own = np.flatnonzero(np.isin(ends, self.words.columns) & (np.diff(terms.indptr) > 0))
+        if lessons is None or not len(own):
+            return None
+        _, old, old_bias = self._before
+        classes, new, new_bias = _svm(vstack([lessons.terms, terms[own]]).tocsr(), np.concatenate([lessons.ends, ends[own]]), lessons.c, self.seed)
+        assert np.array_equal(classes, self.words.columns)
+        touched = np.unique(terms[own].indices).astype(np.int64)
+        return Adjustment(touched, (new[touched] - old[touched]).astype(np.float32), (new_bias - old_bias).astype(np.float32))
+
+
+def ends_of(targets: np.ndarray, layout: HeadLayout) -> np.ndarray:
+    """int [n, D] columns (HeadLayout.end_targets) -> int [n], the column where each product ends; -1 where its label does not say."""
+    depth = (targets >= 0).sum(axis=1)
+    last = targets[np.arange(len(targets)), np.maximum(depth, 1) - 1]
+    return np.where(np.isin(last, layout.ends), last, -1)
+
+
+def _svm(terms: csr_matrix, ends: np.ndarray, c: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """float32 [n, V] and int [n] -> classes int64 [K], weights [V, K], bias [K]: each class against the rest."""
+    from sklearn.svm import LinearSVC
+
+    model = LinearSVC(C=c, random_state=seed).fit(terms, ends)
     weights, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:
         # scikit-learn keeps one row for two classes.
         weights, bias = np.concatenate([-weights, weights]), np.concatenate([-bias, bias])
-    return Words(
-        tuple(parts),
-        np.concatenate(idf).astype(np.float32),
-        np.ascontiguousarray(weights.T).astype(np.float16),
-        bias.astype(np.float32),
-        model.classes_.astype(np.int64),
-        config.sharpness,
-    )
+    return model.classes_.astype(np.int64), np.ascontiguousarray(weights.T), bias
+
+
+def _some_of_each(ends: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """int64 [m], in order: rows of each end, drawn by the seed."""
+    order = np.random.default_rng(seed).permutation(len(ends))
+    taken = [order[ends[order] == end][:most] for end in np.unique(ends)]
+    return np.sort(np.concatenate(taken)) if most else np.zeros(0, dtype=np.int64)

@@ -16,6 +16,7 @@ from prodcat.contracts import Product, products_of
 from prodcat.errors import BundleError, FeedError
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.cascade import Answer
+from prodcat.prediction.preparing import WORDS
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,22 @@ def test_alone_in_a_batch_and_prepared_elsewhere_it_is_the_same(stranger: Catalo
         assert alone.confidences == pytest.approx(answer.confidences, abs=1e-5)
     joined = preparation.joined([preparation.prepare(mixed[:3]), preparation.prepare(mixed[3:])])
     np.testing.assert_allclose(stage.infer(joined), stage.read(mixed).logits, atol=1e-4)
+
+
+def test_the_words_are_adjusted_to_the_platform_and_to_no_other(adapted: tuple[Bundle, dict[str, object], list[str]]) -> None:
+    bundle = adapted[0]
+    preparation = bundle.preparation()
+    adjustment, words = preparation.corrections[0].adjustment, preparation.words
+    assert adjustment is not None
+    # With a description: both readings are the platform's.
+    own, other = (Product(shop, "1", title="zorgle model 5", description="quibbit model 7") for shop in ("stranger", "other"))
+    for product, change in ((own, adjustment), (other, None)):
+        prepared = preparation.prepare([product])
+        assert prepared.described is not None
+        for read, text in ((prepared, product.title), (prepared.described[1], product.description)):
+            expected = words.weigh(words.matrix([text or ""]), bundle.layout, change)
+            np.testing.assert_array_equal(read.inputs[WORDS][1], expected)
+    assert not np.array_equal(*(preparation.prepare([product]).inputs[WORDS][1] for product in (own, other)))
 
 
 def test_adapting_again_takes_the_place_of_the_first(stranger: Catalog, adapted: tuple[Bundle, dict[str, object], list[str]], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from prodcat.decoding import averaged, decode, log_conditionals
 from prodcat.errors import BundleError, TrainingError
 from prodcat.model.words import Words
 from prodcat.taxonomy import HeadLayout, Taxonomy
-from prodcat.training.words import WordsConfig, fit_words
+from prodcat.training.words import Refit, WordsConfig, ends_of, fit_words
 
 PATHS = [("Apparel", "Topwear", "Shirts"), ("Apparel", "Topwear", "Tshirts"), ("Apparel", "Dresses"), ("Footwear", "Sandals"), ("Watches",)]
 TREE = Taxonomy(PATHS)
@@ -91,3 +91,48 @@ def test_the_surer_of_two_readings_says_more() -> None:
     level = LAYOUT.level_columns[0]
     by_hand = (np.exp(log_conditionals(sure, LAYOUT))[:, level] + np.exp(log_conditionals(vague, LAYOUT))[:, level]) / 2
     np.testing.assert_allclose(np.exp(log_conditionals(mean, LAYOUT))[:, level], by_hand, rtol=1e-5)
+
+
+def of_another_shop(count: int) -> tuple[list[str], np.ndarray]:
+    """A shop that says "summer" of sandals, where the first one says it of dresses."""
+    return [f"summer number {row}" for row in range(count)], TREE.targets([PATHS[3]] * count)
+
+
+def test_a_few_products_of_another_shop_change_what_their_words_say_and_nothing_else(words: Words) -> None:
+    texts, targets = of_another_shop(8)
+    refit = Refit(words, 0)
+    adjustment = refit.adjustment(words.matrix(texts), ends_of(targets, LAYOUT))
+    assert adjustment is not None
+    asked = words.matrix(["summer number 99", "Brand1 checked shirt"])
+    before, after = (decode(words.weigh(asked, LAYOUT, change), LAYOUT, "joint").nodes for change in (None, adjustment))
+    assert [TREE.categories[node].path for node in before] == [PATHS[2], PATHS[0]]
+    assert [TREE.categories[node].path for node in after] == [PATHS[3], PATHS[0]]
+    # The same products again, the same change; and only of the terms they have.
+    again = Refit(words, 0).adjustment(words.matrix(texts), ends_of(targets, LAYOUT))
+    assert again is not None
+    np.testing.assert_array_equal(again.weights, adjustment.weights)
+    assert set(adjustment.terms.tolist()) == set(words.matrix(texts).indices.tolist())
+
+
+def test_products_that_end_nowhere_or_have_no_known_word_adjust_nothing(words: Words) -> None:
+    refit = Refit(words, 0)
+    assert ends_of(TREE.targets([("Apparel",), PATHS[4]]), LAYOUT).tolist() == [-1, TREE.index(PATHS[4])]
+    assert refit.adjustment(words.matrix(["checked shirt"]), np.array([-1])) is None
+    assert refit.adjustment(words.matrix(["żółć"]), np.array([TREE.index(PATHS[0])])) is None
+
+
+def test_lessons_are_some_of_each_category_and_are_saved(words: Words, tmp_path: Path) -> None:
+    few = fit_words(*catalog(), LAYOUT, WordsConfig(min_products=(1, 1), lessons=3), 0)
+    assert few.lessons is not None
+    assert np.bincount(few.lessons.ends)[words.columns].tolist() == [3] * 5
+    few.save(tmp_path)
+    loaded = Words.load(tmp_path)
+    texts, targets = of_another_shop(8)
+    own, read = (Refit(model, 0).adjustment(model.matrix(texts), ends_of(targets, LAYOUT)) for model in (few, loaded))
+    assert own is not None
+    assert read is not None
+    # Kept in half precision.
+    np.testing.assert_allclose(read.weights, own.weights, atol=5e-3)
+    none = fit_words(*catalog(), LAYOUT, WordsConfig(min_products=(1, 1), lessons=0), 0)
+    assert none.lessons is None
+    assert Refit(none, 0).adjustment(none.matrix(texts), ends_of(targets, LAYOUT)) is None
