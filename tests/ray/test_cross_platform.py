@@ -1,6 +1,7 @@
 """`cross-platform` over the drawn shops: who is left out, what is learned from, and that what is done is not done again."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -153,10 +154,12 @@ def test_the_sample_takes_so_many_of_a_category_and_the_test_split_first(catalog
     sample = draw(catalog, tmp_path / "products.parquet", config, 0, shops[:2])
     split_of = dict(zip(*catalog.splits().select(["key", "split"]).to_pydict().values(), strict=True))
     splits = np.array([split_of[key] for key in sample.keys])
-    counts: dict[tuple[str, int], int] = {}
-    for platform, node in zip(sample.platforms[sample.learned], sample.nodes[sample.learned], strict=True):
-        counts[platform, node] = counts.get((platform, node), 0) + 1
+    image = dict(zip(*catalog.products(["key", "image_hash"]).to_pydict().values(), strict=True))
+    learned = np.flatnonzero(sample.learned).tolist()
+    counts = Counter((sample.platforms[place], sample.nodes[place], image[sample.keys[place]] is None) for place in learned)
     assert max(counts.values()) == 2
+    # Products with an image and without are counted apart: neither crowds the other out.
+    assert max(Counter((platform, node) for platform, node, _ in counts.elements()).values()) == 4
     assert set(splits[sample.learned]) == {"train"}
     assert set(splits[sample.chosen]) == {"validation"}
     for platform in shops[:2]:
