@@ -9,6 +9,7 @@ photo or the same article photographed twice (112 pairs, largest group 3; with e
 plain shirts on one model, above that merely similar shoes.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -53,12 +54,15 @@ class _Dropped(dict[int, str | None]):
 
 
 _DROPPED = _Dropped()
+_DOTTED = re.compile("i\u0307+")
 
 
 def title_key(title: str) -> str | None:
     """NFKC, casefold, punctuation and runs of space out: "T-Shirt,  BLUE" -> "t shirt blue". None if nothing is left."""
     text = unicodedata.normalize("NFKC", title.translate(_DROPPED)).casefold()
-    return " ".join(unicodedata.normalize("NFKC", text).translate(_DROPPED).split()) or None
+    # A Turkish capital with its dot becomes an i and a dot above it, which no small letter has.
+    text = _DOTTED.sub("i", unicodedata.normalize("NFKC", text))
+    return " ".join(text.translate(_DROPPED).split()) or None
 
 
 def small_copy(image: Image.Image) -> Image.Image:
