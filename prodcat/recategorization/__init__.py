@@ -1,0 +1,1 @@
+"""From a branch of the tree and its products' vectors to reviewed changes of the tree. Reads tables and arrays; knows no encoder and no Ray."""
