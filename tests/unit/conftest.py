@@ -11,7 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+import joblib
 import pytest
+
+# scikit-learn asks once a process how many cores there are, by running another program: here, and not inside the first test that sorts neighbours.
+joblib.cpu_count(only_physical_cores=True)
 
 
 def _forbidden(what: str) -> Any:
