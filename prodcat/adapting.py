@@ -164,7 +164,7 @@ class _Teaching:
             readings = readings.with_words(said[0], said[1] if len(said) > 1 else None)
         seen = stage.seen(readings)
         vectors, present = ({name: both[which] for name, both in seen.items()} for which in (0, 1))
-        return Evidence(stage.answered(readings), products.terms, vectors, present)
+        return Evidence(stage.answered(readings), products.terms, vectors, present, stage.centres)
 
 
 def _chosen(table: pa.Table, platform: str | None, catalog: Catalog) -> str:

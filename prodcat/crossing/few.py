@@ -27,6 +27,7 @@ def curve(
     rows: np.ndarray,
     asked: np.ndarray,
     pool: np.ndarray,
+    known: np.ndarray,
     profile: CrossProfile,
 ) -> list[dict[str, Any]]:
     """One row a size: {labelled, draws, f1, lowest, highest}, over the products at `asked`; sizes the pool does not have are left out.
@@ -34,12 +35,13 @@ def curve(
     Args:
         by_view, words: what models say of the products `rows` (models.fusions, models.words).
         asked, pool: places in `rows`: what is judged, and what labelled samples are drawn from.
+        known: bool [n of the sample], the products that the models learned from.
     """
     config, sample, seed = profile.cross_platform, read.sample, profile.seed
     places = np.concatenate([asked, pool])
     # Only these are asked for, again and again.
     views = {view: logits[places] for view, logits in by_view.items()}
-    taught = _Taught(read, inputs, views, words, rows[places], profile)
+    taught = _Taught(read, inputs, views, words, rows[places], known, profile)
     asked, pool = np.arange(len(asked)), np.arange(len(asked), len(places))
     target = sample.nodes[rows[places][asked]]
     targets = read.layout.end_targets(sample.targets[rows[places]])
@@ -62,12 +64,19 @@ class _Taught:
     """n products as a correction reads them, with the words fitted again.
 
     Args:
-        by_view, words: as for `curve`, of these products.
+        by_view, words, known: as for `curve`; the first two of these products.
         rows: int [n], in the sample.
     """
 
     def __init__(
-        self, read: Read, inputs: Inputs, by_view: Mapping[View, np.ndarray], words: Worded | None, rows: np.ndarray, profile: CrossProfile
+        self,
+        read: Read,
+        inputs: Inputs,
+        by_view: Mapping[View, np.ndarray],
+        words: Worded | None,
+        rows: np.ndarray,
+        known: np.ndarray,
+        profile: CrossProfile,
     ) -> None:
         self._read, self._inputs, self._by_view, self._rows, self._profile = read, inputs, by_view, rows, profile
         descriptions, kinds = profile.cross_platform.descriptions, inputs.split("+")
@@ -75,9 +84,15 @@ class _Taught:
         column = {name: list(read.reads).index(name) for name in names}
         self._vectors = {name: read.data.vectors[name][rows] for name in names}
         self._present = {name: read.data.present[rows, column[name]] for name in names}
+        having = {name: known & read.data.present[:, column[name]] for name in names}
+        self._centres = {
+            name: read.data.vectors[name][own].mean(axis=0) if own.any() else np.zeros_like(read.data.vectors[name][0])
+            for name, own in having.items()
+        }
         twice = described(read)[rows] & descriptions
         if read.by_description is not None and descriptions:
             for name in [name for name in names if read.reads[name] == "text"]:
+                self._centres[of_description(name)] = self._centres[name]
                 self._vectors[of_description(name)] = read.by_description.vectors[name][rows]
                 self._present[of_description(name)] = read.by_description.present[rows, column[name]] & twice
         self._words = words if "text" in kinds else None
@@ -98,4 +113,4 @@ class _Taught:
             said = {which: self._refit.words.weigh(terms, layout, adjustment) for which, terms in self._each.items()}
             words = Worded(said, words.folder)
         logits = steps(self._read, self._by_view, words, self._rows, self._inputs, self._profile)[-1][1]
-        return Evidence(logits, self._terms, self._vectors, self._present)
+        return Evidence(logits, self._terms, self._vectors, self._present, self._centres)

@@ -136,12 +136,19 @@ class Judge:
         pool = len(asked) - len(pool_rows(self._read, platform, self._profile.seed))
         pool_places = pool + np.flatnonzero(self._read.readable(inputs)[asked[pool:]])
         by_view, words = self._models.logits[platform, found["shipped"]["name"]], self._models.words.get(platform)
-        found["shipped"]["labelled"] = curve(self._read, inputs, by_view, words, asked, places, pool_places, self._profile) if len(places) else []
+        found["shipped"]["labelled"] = (
+            curve(self._read, inputs, by_view, words, asked, places, pool_places, self._known(platform), self._profile) if len(places) else []
+        )
 
     def _tested(self, fold: Fold) -> np.ndarray:
         """Places in `_asked`: the platform's test products that can be read by these inputs."""
         rows = scored_rows(self._read, fold[0])
         return np.flatnonzero((self._read.sample.tested & self._read.readable(fold[1]))[rows])
+
+    def _known(self, platform: str) -> np.ndarray:
+        """bool [n of the sample]: the products that models without the platform learned from."""
+        sample = self._read.sample
+        return np.asarray(sample.learned & ~np.isin(sample.platforms, list(self._related.of(platform))))
 
     def _asked(self, platform: str) -> np.ndarray:
         return scored_rows(self._read, NONE) if platform == NONE else asked_rows(self._read, platform, self._related, self._profile.seed)
@@ -160,8 +167,7 @@ class Judge:
         if self._profile.stage_two.loss.balance == "logit_adjustment":
             source = even_shares(layout)
         else:
-            known = sample.learned & ~np.isin(sample.platforms, list(self._related.of(platform)))
-            source = shares_of(sample.nodes[known], layout)
+            source = shares_of(sample.nodes[self._known(platform)], layout)
         target = reestimate(decode(logits, layout, self._profile.hierarchy.decoder).joint, source, layout, config)
         return np.asarray(logits + shift_by(target, source, layout, config.strength))
 

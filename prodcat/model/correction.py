@@ -3,8 +3,9 @@ on top of a model of words that is adjusted to the platform (training/words.py).
 
     z' = (z / softness + W x) * scale
 
-x are the terms of the texts that the model of words knows, and the vectors stage two reads, each of length 1. No constant: a few labelled products
-say little of how often each category is, and would hold what they lack to be rare. Ours; a residual fit on top of models that stay as they are.
+x are the terms of the texts that the model of words knows, and the vectors stage two reads, less their mean in training, each of length 1: frozen
+encoders' vectors share most of their direction, which would be the constant that there is none of. A few labelled products say little of how often
+each category is, and a constant would hold what they lack to be rare. Ours; a residual fit on top of models that stay as they are.
 
 Shapes: n products, V terms, d_m dimensions of modality m, C columns (taxonomy.HeadLayout).
 """
@@ -25,7 +26,7 @@ from prodcat.model.words import Adjustment
 from prodcat.taxonomy import HeadLayout
 
 # Before the names of modalities in a file, and before what the model of words is adjusted by.
-_MODALITY, _ADJUSTMENT = "modality.", "adjustment."
+_MODALITY, _CENTRE, _ADJUSTMENT = "modality.", "centre.", "adjustment."
 
 
 def of_description(modality: str) -> str:
@@ -37,7 +38,9 @@ class CorrectionConfig(Config):
     """How far labelled products of a platform may move its answers. Defaults are ours, chosen by leaving shops out (docs/log.md)."""
 
     softness: float = Field(1.0, ge=1, description="the models' logits are divided by this before they are corrected")
-    penalty: float = Field(0.5, gt=0, description="of the squared weights: the larger, the less a product says of others")
+    penalty: float = Field(
+        10.0, gt=0, description="of the squared weights, by the number of labelled products: the larger, the less a product says of others"
+    )
     iterations: int = Field(60, ge=1, description="steps of L-BFGS, at most")
     folds: int = Field(5, ge=2, description="of the cross-validation that scales the corrected logits, so that confidences mean something")
 
@@ -50,12 +53,14 @@ class Evidence:
         logits: float [n, C], of the models.
         words: float [n, V] of the model of words' terms, [n, 2 V] where descriptions are read beside titles; None without one.
         vectors: modality -> float32 [n, d_m]; present: modality -> bool [n].
+        centres: modality -> float32 [d_m], the mean of its vectors in training.
     """
 
     logits: np.ndarray
     words: csr_matrix | None
     vectors: Mapping[str, np.ndarray]
     present: Mapping[str, np.ndarray]
+    centres: Mapping[str, np.ndarray]
 
     def rows(self, chosen: np.ndarray) -> "Evidence":
         """Args: chosen: row numbers."""
@@ -64,11 +69,12 @@ class Evidence:
             None if self.words is None else self.words[chosen],
             {name: values[chosen] for name, values in self.vectors.items()},
             {name: here[chosen] for name, here in self.present.items()},
+            self.centres,
         )
 
     def units(self) -> dict[str, np.ndarray]:
-        """Modality -> float32 [n, d_m] of length 1, zeros where a product lacks it."""
-        return {name: unit(values) * self.present[name][:, None] for name, values in self.vectors.items()}
+        """Modality -> float32 [n, d_m], centred, of length 1; zeros where a product lacks it."""
+        return {name: unit(values - self.centres[name]) * self.present[name][:, None] for name, values in self.vectors.items()}
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Correction:
 
     Args:
         terms: int [t], rows of the vocabulary that labelled products have; weights: float32 [t, C].
-        by_modality: modality -> float32 [d_m, C].
+        by_modality: modality -> float32 [d_m, C]; centres: modality -> float32 [d_m], as in Evidence.
         scale: float32 [C].
         adjustment: of the model of words, made before the logits that are corrected; None where there is none.
     """
@@ -87,6 +93,7 @@ class Correction:
     terms: np.ndarray
     weights: np.ndarray
     by_modality: Mapping[str, np.ndarray]
+    centres: Mapping[str, np.ndarray]
     adjustment: Adjustment | None = None
 
     def save(self, file: Path) -> None:
@@ -96,34 +103,40 @@ class Correction:
         if self.adjustment is not None:
             arrays.update({f"{_ADJUSTMENT}{name}": values for name, values in vars(self.adjustment).items()})
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({**arrays, **{f"{_MODALITY}{name}": values for name, values in self.by_modality.items()}}, file)
+        arrays.update({f"{_MODALITY}{name}": values for name, values in self.by_modality.items()})
+        arrays.update({f"{_CENTRE}{name}": values for name, values in self.centres.items()})
+        save_file(arrays, file)
 
     @classmethod
     def load(cls, file: Path) -> "Correction":
         found = load_file(file)
-        by_modality = {name.removeprefix(_MODALITY): values for name, values in found.items() if name.startswith(_MODALITY)}
-        parts = {name.removeprefix(_ADJUSTMENT): values for name, values in found.items() if name.startswith(_ADJUSTMENT)}
+        by_modality, centres, parts = (
+            {name.removeprefix(prefix): values for name, values in found.items() if name.startswith(prefix)}
+            for prefix in (_MODALITY, _CENTRE, _ADJUSTMENT)
+        )
         adjustment = Adjustment(**parts) if parts else None
-        return cls(float(found["softness"][0]), found["scale"], found["terms"], found["weights"], by_modality, adjustment)
+        return cls(float(found["softness"][0]), found["scale"], found["terms"], found["weights"], by_modality, centres, adjustment)
 
     def from_words(self, words: csr_matrix) -> np.ndarray:
         """float [n, V] -> its part of the correction, float32 [n, C]."""
         return np.asarray(words[:, self.terms] @ self.weights, dtype=np.float32)
 
-    def apply(self, logits: np.ndarray, from_words: np.ndarray | None, units: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Args: units: as Evidence.units, of some or all modalities. Returns: float32 [n, C]."""
+    def apply(
+        self, logits: np.ndarray, from_words: np.ndarray | None, vectors: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """Args: vectors, present: as in Evidence, of some or all modalities. Returns: float32 [n, C]."""
         found = logits / self.softness
         if from_words is not None:
             found = found + from_words
         for name, weights in self.by_modality.items():
-            if name in units:
-                found = found + units[name] @ weights
+            if name in vectors:
+                found = found + (unit(vectors[name] - self.centres[name]) * present[name][:, None]) @ weights
         return np.asarray(found * self.scale, dtype=np.float32)
 
     def correct(self, evidence: Evidence) -> np.ndarray:
         """float32 [n, C]."""
         from_words = None if evidence.words is None else self.from_words(evidence.words)
-        return self.apply(evidence.logits, from_words, evidence.units())
+        return self.apply(evidence.logits, from_words, evidence.vectors, evidence.present)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -164,6 +177,7 @@ def fit_correction(
         terms,
         weights,
         {name: np.asarray(values.T @ dual, dtype=np.float32) for name, values in evidence.units().items()},
+        {name: np.asarray(evidence.centres[name], dtype=np.float32) for name in evidence.vectors},
     )
 
 
@@ -182,7 +196,7 @@ def _dual(kernel: np.ndarray, soft: np.ndarray, targets: np.ndarray, layout: Hea
     from scipy.optimize import minimize
 
     shape = soft.shape
-    labelled = targets >= 0
+    labelled, penalty = targets >= 0, config.penalty / len(targets)
     rows = np.nonzero(labelled)[0]
     columns = targets[labelled]
     # Softmax in every group of siblings that lies on a product's path, and in no other.
@@ -196,9 +210,9 @@ def _dual(kernel: np.ndarray, soft: np.ndarray, targets: np.ndarray, layout: Hea
         dual = flat.reshape(shape)
         added = kernel @ dual
         log_p = log_conditionals(soft + added, layout)
-        value = -float(log_p[rows, columns].sum()) + config.penalty / 2 * float((dual * added).sum())
+        value = -float(log_p[rows, columns].sum()) + penalty / 2 * float((dual * added).sum())
         slope = np.where(asked_columns, np.exp(log_p), 0.0) - hits
-        return value, (kernel @ (slope + config.penalty * dual)).ravel()
+        return value, (kernel @ (slope + penalty * dual)).ravel()
 
     found = minimize(loss, np.zeros(soft.size), jac=True, method="L-BFGS-B", options={"maxiter": config.iterations})
     return np.asarray(found.x.reshape(shape))

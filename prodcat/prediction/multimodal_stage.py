@@ -21,7 +21,7 @@ from prodcat.contracts import Product
 from prodcat.decoding import DecoderName, averaged
 from prodcat.encoders.encoder import Encoder, Tower, load
 from prodcat.errors import BundleError
-from prodcat.model.correction import of_description, unit
+from prodcat.model.correction import of_description
 from prodcat.model.fusion import FusionConfig, Modality
 from prodcat.model.fusions.ensemble import members_of
 from prodcat.model.fusions.expert import WithExperts
@@ -134,8 +134,8 @@ class MultimodalStage:
                     f"but stage two was trained on {str(fingerprints.get(modality.name))[:16]}; rebuild the bundle or bring back the encoder"
                 )
         self._device, self._layout, self._decoder = torch.device(device), tree.layout, decoder
-        statistics = load_arrays(place / STATISTICS)
-        self._model = build(modalities(self.settings, self._towers, statistics), tree, self.settings.fusion, self.settings.members)
+        self._statistics = load_arrays(place / STATISTICS)
+        self._model = build(modalities(self.settings, self._towers, self._statistics), tree, self.settings.fusion, self.settings.members)
         try:
             self._model.load_state_dict(load_file(place / WEIGHTS))
         except RuntimeError as error:
@@ -176,8 +176,8 @@ class MultimodalStage:
             for code in np.unique(codes).tolist():
                 places = np.flatnonzero(codes == code)
                 own = rows[places]
-                units = {name: unit(vectors[own]) for name, (vectors, _) in seen.items()}
-                logits[own] = self.preparation.corrections[code].apply(logits[own], from_words[places], units)
+                vectors, present = ({name: both[which][own] for name, both in seen.items()} for which in (0, 1))
+                logits[own] = self.preparation.corrections[code].apply(logits[own], from_words[places], vectors, present)
         return logits
 
     def readings(self, prepared: Prepared) -> Readings:
@@ -214,6 +214,12 @@ class MultimodalStage:
                         vectors[rows], here[rows] = again[name], there[:, column]
                     found[of_description(name)] = vectors, here
         return found
+
+    @property
+    def centres(self) -> dict[str, np.ndarray]:
+        """The mean in training of what `seen` gives: modality -> float32 [d]."""
+        own = {name: self._statistics[f"{name}.mean"] for name in self._towers}
+        return {**own, **{of_description(name): centre for name, centre in own.items()}}
 
     def encode(self, prepared: Prepared) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Modality -> float32 [n, d], zeros where a product lacks it, and bool [n, M] in the order of the names."""

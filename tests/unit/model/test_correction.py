@@ -7,12 +7,13 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from prodcat.decoding import decode, log_conditionals
-from prodcat.model.correction import Correction, CorrectionConfig, Evidence, fit_correction, unit
+from prodcat.model.correction import Correction, CorrectionConfig, Evidence, fit_correction
 from prodcat.taxonomy import HeadLayout, Taxonomy
 
 TREE = Taxonomy([("A", "a1"), ("A", "a2"), ("B", "b1"), ("B", "b2")])
 LAYOUT = HeadLayout(TREE)
 CONFIG = CorrectionConfig()
+CENTRE = np.full(5, 0.4, dtype=np.float32)
 
 
 def products(count: int, seed: int, wrong: bool = True) -> tuple[Evidence, np.ndarray]:
@@ -27,7 +28,7 @@ def products(count: int, seed: int, wrong: bool = True) -> tuple[Evidence, np.nd
     sure = np.array([TREE.index(("A",)), TREE.index(("A", "a1"))])
     logits = np.zeros((count, len(LAYOUT)), dtype=np.float32)
     logits[:, sure] = 6.0 if wrong else 0.0
-    evidence = Evidence(logits, csr_matrix(words), {"text": vectors}, {"text": draws.random(count) < 0.9})
+    evidence = Evidence(logits, csr_matrix(words), {"text": vectors}, {"text": draws.random(count) < 0.9}, {"text": CENTRE})
     return evidence, TREE.targets([path[each] for each in leaf])
 
 
@@ -65,12 +66,20 @@ def test_labels_that_stop_early_and_products_without_anything() -> None:
         csr_matrix((2, 12), dtype=np.float32),
         {"text": np.zeros((2, 5), np.float32)},
         {"text": np.zeros(2, dtype=bool)},
+        {"text": CENTRE},
     )
     np.testing.assert_array_equal(correction.correct(nothing), 0)
     one = fit_correction(evidence.rows(np.arange(1)), targets[:1], LAYOUT, CONFIG, 0)
     assert np.isfinite(one.correct(evidence)).all()
-    without_words = Evidence(evidence.logits, None, evidence.vectors, evidence.present)
+    without_words = Evidence(evidence.logits, None, evidence.vectors, evidence.present, evidence.centres)
     assert fit_correction(without_words, targets, LAYOUT, CONFIG, 0).terms.size == 0
+
+
+def test_what_all_products_share_says_nothing() -> None:
+    evidence, targets = products(40, 7)
+    moved = Evidence(evidence.logits, evidence.words, {"text": evidence.vectors["text"] + 50}, evidence.present, {"text": CENTRE + 50})
+    found, again = (fit_correction(each, targets, LAYOUT, CONFIG, 0).correct(each) for each in (evidence, moved))
+    np.testing.assert_allclose(found, again, atol=1e-3)
 
 
 def test_what_is_loaded_corrects_as_what_was_saved(tmp_path: Path) -> None:
@@ -79,9 +88,8 @@ def test_what_is_loaded_corrects_as_what_was_saved(tmp_path: Path) -> None:
     correction.save(tmp_path / "correction.safetensors")
     again = Correction.load(tmp_path / "correction.safetensors")
     np.testing.assert_array_equal(again.correct(evidence), correction.correct(evidence))
-    parts = correction.apply(evidence.logits, correction.from_words(evidence.words), {"text": unit(evidence.vectors["text"])})
-    there = evidence.present["text"]
-    np.testing.assert_allclose(parts[there], correction.correct(evidence)[there], rtol=1e-5)
+    parts = correction.apply(evidence.logits, correction.from_words(evidence.words), evidence.vectors, evidence.present)
+    np.testing.assert_array_equal(parts, correction.correct(evidence))
 
 
 @pytest.mark.parametrize(("field", "value"), [("softness", 0.5), ("penalty", 0), ("folds", 1)])
@@ -98,6 +106,6 @@ def test_a_platform_that_is_answered_rightly_stays_so() -> None:
     for part, labels in zip(logits, (targets, truth), strict=True):
         np.put_along_axis(part, labels.astype(np.int64), 3.0, axis=1)
     noise = [csr_matrix(draws.random((len(part), 12)).astype(np.float32)) for part in (targets, truth)]
-    own, other = (Evidence(part, words, {}, {}) for part, words in zip(logits, noise, strict=True))
+    own, other = (Evidence(part, words, {}, {}, {}) for part, words in zip(logits, noise, strict=True))
     correction = fit_correction(own, targets, LAYOUT, CONFIG, 0)
     assert right(correction.correct(other), truth) == 1.0
