@@ -37,7 +37,7 @@ from prodcat.prediction.multimodal_stage import MultimodalStageSettings, encoder
 from prodcat.prediction.preparing import STAGE_ONE_VECTOR, ModalitySettings
 from prodcat.prediction.text_stage import TextStage
 from prodcat.profile import FitConfig
-from prodcat.readying import Place, ready_encoder
+from prodcat.readying import Place, made_here, ready_encoder
 from prodcat.run_folder import Progress, Steps, note_run
 from prodcat.taxonomy import HeadLayout, Taxonomy, labelled_stops
 from prodcat.training.distributed import fit as fit_on_ray
@@ -238,14 +238,17 @@ def fit(
         settings, figures = _cascade(task, experts, prepared, out, config, on_progress)
         places = {name: (name, "text") for name in [STAGE_ONE_VECTOR]}
         places |= {name: (encoder, tower.reads) for name, (encoder, tower) in encoder_towers({n: load(f) for n, f in folders.items()}).items()}
+        used = {m.name: places[m.name] for m in task.modalities}
         stage_two = MultimodalStageSettings(
-            modalities=tuple(ModalitySettings(name=m.name, encoder=places[m.name][0], tower=places[m.name][1], dim=m.dim) for m in task.modalities),
+            modalities=tuple(ModalitySettings(name=m.name, encoder=used[m.name][0], tower=used[m.name][1], dim=m.dim) for m in task.modalities),
             fusion=config.stage_two.fusion,
             members=config.stage_two.members,
             image_limits=config.ingest.pictures.limits,
             words=config.stage_two.words.text if config.stage_two.words and experts.words else None,
             names=experts.modality,
             descriptions=config.stage_two.descriptions,
+            known=tuple(sorted({*parts["train"].platforms, *parts["validation"].platforms})),
+            made_here=made_here(folders, used) if config.stage_two.unknown_platforms == "pretrained" else (),
         )
 
         def fill(folder: Path) -> None:
@@ -280,7 +283,7 @@ def fit(
     trust = [config.hierarchy, config.calibration, config.gate, config.backoff, config.conformal]
     steps.run(
         "bundle",
-        [*prepared.keys, key_two, key_experts, config.stage_two.names or "", config.stage_two.descriptions, *trust],
+        [*prepared.keys, key_two, key_experts, config.stage_two.model_dump(include={"names", "descriptions", "unknown_platforms"}), *trust],
         out / "bundle",
         make_bundle,
     )

@@ -1,7 +1,7 @@
 """Encoders of a run: found or made, trained or adapted where they are to be, kept in OUT/encoders/NAME/ready."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,18 @@ def from_elsewhere(ready: Path) -> bool:
     """Args: ready: what `ready_encoder` gave. Returns: whether its weights came with it, trained by somebody else, or were made on the catalog."""
     source = ready.parent / _SOURCE
     return source.is_file() and source.read_text(encoding="utf-8").strip() != "scratch"
+
+
+def made_here(ready: Mapping[str, Path], places: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
+    """The feature sets that encoders made on the catalog give, where one that came with trained weights reads the same.
+
+    Args:
+        ready: encoder -> its folder; what is not among them, stage one, was made on the catalog.
+        places: feature set -> encoder and tower.
+    """
+    elsewhere = {encoder for encoder, folder in ready.items() if from_elsewhere(folder)}
+    towers = {tower for encoder, tower in places.values() if encoder in elsewhere}
+    return tuple(name for name, (encoder, tower) in places.items() if encoder not in elsewhere and tower in towers)
 
 
 def ready_encoder(

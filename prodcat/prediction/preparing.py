@@ -17,7 +17,7 @@ from pydantic import Field
 from scipy.sparse import csr_matrix, hstack
 
 from prodcat.config import Config, read_yaml
-from prodcat.contracts import Product
+from prodcat.contracts import UNNAMED, Product
 from prodcat.encoders.inputs import ImageInput, Manifest, TextReading, Tokens
 from prodcat.errors import BundleError, ImageError
 from prodcat.images import ImageLimits, decode
@@ -55,6 +55,8 @@ class InputSettings(Config):
     image_limits: ImageLimits = ImageLimits()
     words: TextReading | None = Field(None, description="what the model of words reads; null: the bundle has none")
     descriptions: bool = False
+    known: tuple[str, ...] = Field((), description="the platforms that were trained on")
+    made_here: tuple[str, ...] = Field((), description="modalities that are not read of products that name another platform")
     corrections: tuple[str, ...] = Field((), description="platforms whose answers are corrected, in the order of their files (correction_file)")
 
 
@@ -159,6 +161,7 @@ class Preparation:
         inputs: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         pixels: dict[tuple[Any, ...], tuple[np.ndarray, np.ndarray]] = {}
         images: dict[int, list[Any]] = {}
+        strange = np.array([p.platform != UNNAMED and p.platform not in self.settings.known for p in products], dtype=bool)
         for modality in self.settings.modalities:
             name = modality.name
             if name == STAGE_ONE_VECTOR:
@@ -180,6 +183,9 @@ class Preparation:
                         place[...] = image.prepare(item)
                     pixels[same] = rows, batch
                 found = pixels[same]
+            if name in self.settings.made_here and strange[found[0]].any():
+                keep = ~strange[found[0]]
+                found = found[0][keep], found[1][keep]
             if len(found[0]):
                 inputs[name] = found
         if self.settings.words is not None:

@@ -54,13 +54,18 @@ class FusionStageConfig(Config):
         description="a product with a description is read a second time by it, in the place of the title, and the answers' probabilities are "
         "averaged: whichever of the two the model is surer of says more. For shops whose titles are only names",
     )
+    unknown_platforms: Literal["pretrained", "all"] = Field(
+        "pretrained",
+        description="what is read of products that name a platform none was trained on. pretrained: nothing by encoders made on the catalog, where "
+        "others read the same text or image: they have seen its own shops' words and photos alone; all: the same as of any product",
+    )
     members: int = Field(1, ge=1, description="fusions trained one after another, from seeds that count up, which answer together")
     loop: LoopConfig = LoopConfig(epochs=40, batch_size=128, learning_rate=1e-3, weight_decay=0.05)
 
     @property
     def without_experts(self) -> "FusionStageConfig":
         """What decides the fusion's own training."""
-        return self.model_copy(update={"words": None, "names": None, "descriptions": False})
+        return self.model_copy(update={"words": None, "names": None, "descriptions": False, "unknown_platforms": "all"})
 
     def chosen(self, families: Mapping[str, str]) -> dict[str, str]:
         """The feature sets that are fused -> the encoder each comes from.

@@ -17,6 +17,7 @@ from prodcat.errors import BundleError, FeedError
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.cascade import Answer
 from prodcat.prediction.preparing import WORDS
+from prodcat.readying import made_here
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,38 @@ def test_the_words_are_adjusted_to_the_platform_and_to_no_other(adapted: tuple[B
             expected = words.weigh(words.matrix([text or ""]), bundle.layout, change)
             np.testing.assert_array_equal(read.inputs[WORDS][1], expected)
     assert not np.array_equal(*(preparation.prepare([product]).inputs[WORDS][1] for product in (own, other)))
+
+
+def test_of_an_unknown_platform_nothing_is_read_that_was_made_here(demo_run: Path) -> None:
+    preparation = Bundle.open(demo_run / "bundle").preparation()
+    settings, names = preparation.settings, [modality.name for modality in preparation.settings.modalities]
+    # The demo's encoders are all made on its catalog: there is nothing better to read instead.
+    assert settings.made_here == ()
+    (known, *_) = products_of(Catalog.open(demo_run / "catalog").products())
+    assert known.platform in settings.known
+    products = [known, replace(known, platform="stranger"), replace(known, platform="http")]
+    assert known.image is not None
+    whole = preparation.prepare(products)
+    for name in names:
+        preparation.settings = settings.model_copy(update={"made_here": (name,)})
+        found = preparation.prepare(products)
+        assert found.inputs[name][0].tolist() == [0, 2]
+        np.testing.assert_array_equal(found.inputs[name][1], whole.inputs[name][1][[0, 2]])
+        for other in set(names) - {name}:
+            np.testing.assert_array_equal(found.inputs[other][1], whole.inputs[other][1])
+        alone = preparation.prepare([products[1]])
+        assert name not in alone.inputs
+
+
+def test_what_was_made_here_is_left_out_only_where_something_else_reads_the_same(tmp_path: Path) -> None:
+    for name, source in (("text", "minilm"), ("clip", "scratch"), ("image", "scratch")):
+        (tmp_path / name / "ready").mkdir(parents=True)
+        (tmp_path / name / "source.txt").write_text(source + "\n", encoding="utf-8")
+    ready = {name: tmp_path / name / "ready" for name in ("text", "clip", "image")}
+    places = {"text": ("text", "text"), "clip_text": ("clip", "text"), "clip_image": ("clip", "image"), "image": ("image", "image")}
+    assert made_here(ready, {**places, "stage_one": ("stage_one", "text")}) == ("clip_text", "stage_one")
+    (tmp_path / "image" / "source.txt").write_text("vit\n", encoding="utf-8")
+    assert made_here(ready, places) == ("clip_text", "clip_image")
 
 
 def test_adapting_again_takes_the_place_of_the_first(stranger: Catalog, adapted: tuple[Bundle, dict[str, object], list[str]], tmp_path: Path) -> None:
