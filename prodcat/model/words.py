@@ -46,7 +46,7 @@ class Lessons:
     """Some of what a model of words learned from, kept so that it can be fitted again together with another shop's products.
 
     Args:
-        terms: float16 data of float [m, V], as `Words.matrix` gives it.
+        terms: float32 [m, V], as `Words.matrix` gives it; stored in half precision.
         ends: int64 [m] columns.
         c: inverse strength of the regularisation.
     """

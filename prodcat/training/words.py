@@ -80,8 +80,8 @@ def fit_words(texts: Sequence[str], targets: np.ndarray, layout: HeadLayout, con
 class Refit:
     """A model of words, fitted again with a few products of another shop: what changes between a fit to its lessons and one to both.
 
-    An SVM that sees the others too moves what its lessons leave open and little else: better, on every shop left out, than a correction of the logits
-    that knows only the few (docs/log.md). A difference of two fits and not a second model, for it is small, and the lessons are not all there was.
+    An SVM that sees the others too moves what its lessons leave open and little else, so that a few products harm less than a correction that knows
+    no others (docs/log.md). A difference of two fits and not a second model, for it is small, and the lessons are not all there was.
     """
 
     words: Words
