@@ -31,6 +31,9 @@ class CrossPlatformConfig(Config):
     descriptions: bool = Field(
         True, description="a product with a description is read by it as well, and the answers' probabilities are averaged (stage_two.descriptions)"
     )
+    platform_normalisation: bool = Field(
+        False, description="the vectors of every platform are standardised by themselves: what all of a shop's photos or titles share says nothing"
+    )
     priors: PriorConfig | None = Field(
         None, description="re-estimate how often the platform's products are of each category, from the answers to them; null: not"
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from prodcat.augmenting import write_augmented
 from prodcat.crossing.config import CrossProfile
+from prodcat.crossing.normalisation import by_platform
 from prodcat.crossing.sample import Sample
 from prodcat.encoders.distributed import embed
 from prodcat.encoders.features import FeatureSet, read
@@ -40,7 +41,7 @@ class Read:
             None without augmentation.
         has: "text", "image" -> bool [n]; circular texts are not had.
         names: by description or not -> what the categories' names say of each product, float32 [n, C]; None without that expert.
-        plain: feature set -> the vectors of texts as they stand, float32 [n, d], where models read them otherwise; for baselines.
+        plain: feature set -> the vectors as they stand, float32 [n, d], where models read them otherwise; for baselines.
         texts: what the model of words reads of the n products' titles, then of their descriptions; None without one, and where a text is circular.
         fingerprints: of the towers, by feature set.
     """
@@ -116,7 +117,18 @@ def read_sample(sample: Sample, out: Path, profile: CrossProfile, on_progress: P
         fingerprints["augmentation"] = profile.augmentation.model_dump_json()
     layout = HeadLayout(sample.tree)
     names = _names(layout, profile, {name: folder for name, folder in folders.items() if name in own}, data, by_description)
+    if profile.cross_platform.platform_normalisation:
+        # Baselines and names read the vectors as they are.
+        plain = {**data.vectors, **plain}
+        fingerprints["normalisation"] = "by platform"
+        data, by_description = _normalised(data, sample.platforms), by_description and _normalised(by_description, sample.platforms)
+        augmented = augmented and (augmented[0], _normalised(augmented[1], sample.platforms[augmented[0]]))
     return Read(sample, layout, reads, data, by_description, augmented, has, names, plain, _texts(sample, profile), fingerprints)
+
+
+def _normalised(data: FusionData, platforms: np.ndarray) -> FusionData:
+    vectors = {name: by_platform(values, data.present[:, column], platforms) for column, (name, values) in enumerate(data.vectors.items())}
+    return FusionData(vectors, data.present, data.targets)
 
 
 def _names(

@@ -26,6 +26,7 @@ FEW = (
     "cross_platform.loop={epochs: 3, batch_size: 32, learning_rate: 0.003}",
     "cross_platform.baseline.iterations=20",
     "cross_platform.priors={}",
+    "cross_platform.platform_normalisation=true",
     "cross_platform.self_training={share: 0.5}",
     "cross_platform.labelled=[5]",
     "cross_platform.labelled_draws=2",
