@@ -99,15 +99,17 @@ def adapt(bundle: Bundle, catalog: Catalog, out: Path, config: AdaptConfig, *, p
     groups = splits["group"].take(pc.index_in(pa.array(asked.keys, pa.string()), value_set=splits["key"].combine_chunks()))
     group = np.array(groups.to_pylist(), dtype=object)[rows]
 
+    tempered = 1 / _temperatures(bundle, platform)
+
     def measured(logits: np.ndarray) -> dict[str, Any]:
-        pred = decode(logits, bundle.layout, bundle.settings.decoder, bundle.settings.calibration_two.temperatures).nodes
+        pred = decode(logits, bundle.layout, bundle.settings.decoder).nodes
         return dict(figures(pred[rows], truth[rows], group, bundle.tree, config.seed)["hierarchical"])
 
     final = teach.correction(len(nodes), scaled=True)
     found: dict[str, Any] = {"platform": platform, "learned_from": len(nodes), "labels_cut": sum(cut.values()), "judged": len(rows)}
     if len(rows):
         sizes = [size for size in config.curve if size < len(nodes)]
-        found["before"], found["after"] = measured(teach.evidence(asked, None).logits), measured(teach.corrected(asked, final))
+        found["before"], found["after"] = measured(teach.evidence(asked, None).logits * tempered), measured(teach.corrected(asked, final))
         found["curve"] = [{"labelled": size, **measured(teach.corrected(asked, teach.correction(size)))} for size in sizes]
     return Adapted(_with(bundle, stage.settings, out, platform, final, own.keys), found)
 
@@ -212,11 +214,16 @@ def _nodes(tree: Taxonomy, paths: Sequence[CategoryPath]) -> tuple[np.ndarray, C
     return nodes, cut
 
 
+def _temperatures(bundle: Bundle, platform: str) -> np.ndarray:
+    """float32 [C]: what the cascade divides stage two's logits of this platform by."""
+    found = bundle.settings.calibration_two.by_column(bundle.layout)
+    return np.ones_like(found) if bundle.settings.gate.foreign(platform) else found
+
+
 def _with(bundle: Bundle, stage: MultimodalStageSettings, out: Path, platform: str, correction: Correction, learned: Sequence[str]) -> Bundle:
     """The bundle with one more correction, or with another in the place of the platform's."""
-    temperatures = np.asarray(bundle.settings.calibration_two.temperatures, dtype=np.float32)[bundle.layout.levels - 1]
-    # The cascade divides by the temperatures of its own shops; a correction is scaled for its platform alone.
-    correction = replace(correction, scale=correction.scale * temperatures)
+    # The cascade divides by them; a correction is scaled for its platform alone.
+    correction = replace(correction, scale=correction.scale * _temperatures(bundle, platform))
     gate = bundle.settings.gate
     platforms = {**gate.platforms, platform: PlatformGate(threshold=1.0)}
     settings = bundle.settings.model_copy(update={"gate": gate.model_copy(update={"platforms": platforms})})

@@ -153,7 +153,7 @@ def fit_correction(
         evidence: n labelled products.
         targets: int [n, D] columns (HeadLayout.end_targets), -1 where unlabelled.
         seed: of the folds.
-        scaled: by cross-validation, which takes most of the time; answers are the same without, their confidences are not.
+        scaled: softened by cross-validation, which takes most of the time: for confidences, where a model's own are too high.
     """
     # Matrices so small are multiplied many times slower by two threads than by one (docs/log.md).
     with threadpool_limits(1):
@@ -219,13 +219,16 @@ def _dual(kernel: np.ndarray, soft: np.ndarray, targets: np.ndarray, layout: Hea
 
 
 def _scale(logits: np.ndarray, targets: np.ndarray, layout: HeadLayout) -> float:
-    """The factor under which products that were not fitted to are likeliest."""
+    """The factor, 1 at most, under which products that were not fitted to are likeliest.
+
+    Never sharper: what is sharpened is decoded level by level rather than jointly, and answered worse (docs/log.md).
+    """
     from scipy.optimize import minimize_scalar
 
     labelled = targets >= 0
     rows, columns = np.nonzero(labelled)[0], targets[labelled]
     found = minimize_scalar(
-        lambda log: -float(log_conditionals(logits * np.exp(log), layout)[rows, columns].sum()), bounds=(-1.5, 2.0), method="bounded"
+        lambda log: -float(log_conditionals(logits * np.exp(log), layout)[rows, columns].sum()), bounds=(-1.5, 0.0), method="bounded"
     )
     return float(np.exp(found.x))
 

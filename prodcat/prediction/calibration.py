@@ -52,9 +52,16 @@ class Calibration(Config):
     temperatures: tuple[float, ...]
     curves: tuple[Curve | None, ...] = ()
 
-    def read(self, logits: np.ndarray, tree: HasLayout, decoder: DecoderName = "greedy") -> "Reading":
-        """float [n, C] -> answers with their confidences; the only way from logits to confidences, in fitting and in answering."""
+    def read(self, logits: np.ndarray, tree: HasLayout, decoder: DecoderName = "greedy", foreign: np.ndarray | None = None) -> "Reading":
+        """float [n, C] -> answers with their confidences; the only way from logits to confidences, in fitting and in answering.
+
+        Args:
+            foreign: bool [n], products of platforms that nothing was fitted on. Temperatures sharpen what is nearly always right on known platforms;
+                there it is right less often, and sharpened it would be surer and, decoded jointly, worse. Their logits are taken as they are.
+        """
         layout = tree.layout
+        if foreign is not None and foreign.any():
+            logits = np.where(foreign[:, None], logits * self.by_column(layout), logits)
         decoded = decode(logits, layout, decoder, self.temperatures)
         # min: rounding may carry a certain path a hair above 1.
         confidences = np.minimum(np.exp(decoded.joint), 1.0)
@@ -67,6 +74,10 @@ class Calibration(Config):
                     # Each level has its own curve, but a path is never likelier than its beginning.
                     confidences[:, columns] = np.minimum(confidences[:, columns], confidences[:, layout.parents[columns]])
         return Reading(layout, decoded, confidences)
+
+    def by_column(self, layout: HeadLayout) -> np.ndarray:
+        """float32 [C]: what each column's logits are divided by."""
+        return np.asarray(self.temperatures, dtype=np.float32)[layout.levels - 1]
 
 
 @dataclass(frozen=True)

@@ -202,7 +202,8 @@ class Cascade:
         if first.unsure:
             assert output is not None
             asked = first.for_stage_two
-            reading = self.settings.calibration_two.read(output.logits, self.layout, self.settings.decoder)
+            foreign = np.array([self.settings.gate.foreign(product.platform) for product in asked], dtype=bool)
+            reading = self.settings.calibration_two.read(output.logits, self.layout, self.settings.decoder, foreign)
             decoded = self._answers(asked, reading, np.arange(len(asked)), stage=2, image_problems=output.image_problems)
             for row, product, answer, readable, problem in zip(first.unsure, asked, decoded, output.readable, output.image_problems, strict=True):
                 results[row] = answer if readable else _unreadable(product, problem)

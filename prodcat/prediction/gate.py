@@ -142,8 +142,12 @@ class Gate(Config):
         """The same, of titles without category words."""
         return _nearest(self.masked_curve, self.threshold)
 
+    def foreign(self, platform: str) -> bool:
+        """Whether the platform is named, and none that was trained on, and such products are treated by themselves."""
+        return self.known is not None and platform != UNNAMED and platform not in self.known
+
     def threshold_of(self, platform: str) -> float:
-        if self.known is not None and platform != UNNAMED and platform not in self.known:
+        if self.foreign(platform):
             return 1.0
         own = self.platforms.get(platform)
         return self.threshold if own is None else own.threshold

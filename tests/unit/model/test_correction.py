@@ -44,17 +44,18 @@ def test_a_few_labelled_products_move_what_was_surely_wrong() -> None:
     assert after > 0.9
 
 
-def test_confidences_are_scaled_to_products_it_has_not_seen() -> None:
+def test_confidences_are_softened_to_products_it_has_not_seen_and_never_sharpened() -> None:
     (pool, targets), (asked, truth) = products(100, 0), products(500, 1)
-    correction = fit_correction(pool, targets, LAYOUT, CONFIG, 0)
     rows = np.arange(500)
 
     def loss(logits: np.ndarray) -> float:
         return -float(log_conditionals(logits, LAYOUT)[rows, truth[:, 1]].mean())
 
-    scaled, plain = correction.correct(asked), correction.correct(asked) / correction.scale
-    assert correction.scale[0] > 1.2
-    assert loss(scaled) < loss(plain)
+    # Models that are sure of one category, and a correction that may change next to nothing of it.
+    stiff = fit_correction(pool, targets, LAYOUT, CorrectionConfig(penalty=1e7), 0)
+    assert stiff.scale[0] < 0.5
+    assert loss(stiff.correct(asked)) < loss(stiff.correct(asked) / stiff.scale)
+    assert 0.99 < fit_correction(pool, targets, LAYOUT, CONFIG, 0).scale[0] <= 1
 
 
 def test_labels_that_stop_early_and_products_without_anything() -> None:

@@ -103,3 +103,14 @@ def test_a_label_is_whole_where_a_path_may_end() -> None:
     targets = LAYOUT.end_targets(TREE.targets([("a", "b"), ("a",), ("d",), ("g",)]))
     assert whole_labels(targets, LAYOUT).tolist() == [True, True, False, True]
     assert whole_labels(TREE.targets([("a",)]), TREE).tolist() == [False]
+
+
+def test_logits_of_foreign_platforms_are_taken_as_they_are() -> None:
+    logits, _ = overconfident(3, 1.0, rows=40)
+    calibration = Calibration(temperatures=(0.4, 0.6))
+    foreign = np.arange(40) % 2 == 0
+    found = calibration.read(logits, LAYOUT, "joint", foreign)
+    for rows, temperatures in ((foreign, (1.0, 1.0)), (~foreign, (0.4, 0.6))):
+        expected = Calibration(temperatures=temperatures).read(logits[rows], LAYOUT, "joint")
+        np.testing.assert_allclose(found.confidences[rows], expected.confidences, rtol=1e-5)
+        np.testing.assert_array_equal(found.nodes[rows], expected.nodes)
