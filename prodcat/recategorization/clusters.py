@@ -14,7 +14,6 @@ Neighbours are those of the vectors, not of the projection: a projection pulls a
 Shapes: n products, d dimensions of the vectors, p of the projection, K clusters.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -194,11 +193,3 @@ def _merged(labels: np.ndarray, near: np.ndarray, config: CascadeConfig, decisio
         moved = np.flatnonzero(found == numbers[one])
         found[moved] = numbers[other]
         _note(decisions, "merged", found, moved)
-
-
-def labels_of(clusters: Sequence[np.ndarray], count: int) -> np.ndarray:
-    """int64 [n]: K for products in no cluster; for measures that want one label each."""
-    found = np.full(count, len(clusters), dtype=np.int64)
-    for number, rows in enumerate(clusters):
-        found[rows] = number
-    return found

@@ -16,7 +16,7 @@ FILE = "projection.safetensors"
 
 
 class ProjectionConfig(Config):
-    """UMAP's settings; defaults are for clustering and not for looking: more neighbours, no distance kept between close points."""
+    """UMAP's settings; defaults are for clustering and not for looking: several dimensions, no distance kept between close points."""
 
     dimensions: int = Field(8, ge=2, description="of the projection that is clustered")
     neighbours: int = Field(15, ge=2, description="UMAP's n_neighbors: fewer see finer structure")
@@ -43,7 +43,9 @@ class Projection:
     neighbours: int
 
     def place(self, vectors: np.ndarray) -> np.ndarray:
-        """float32 [m, d] of length 1 -> float32 [m, p]."""
+        """float32 [m, d] of length 1 -> float32 [m, p]; the origin for all where nothing has been projected."""
+        if not len(vectors) or not len(self.vectors):
+            return np.zeros((len(vectors), self.places.shape[1]), dtype=np.float32)
         from sklearn.neighbors import NearestNeighbors
 
         count = min(self.neighbours, len(self.vectors))

@@ -120,9 +120,9 @@ def propose(branch: Branch, tree: Taxonomy, config: ProposalConfig) -> list[Prop
         elif len(numbers) > 1:
             reason = f"{sum(map(len, rows))} of {total[category]} products fall into {len(numbers)} clusters of their own"
             put(Split(path=category, parts=tuple(pieces)), reason, numbers, rows)
-        elif category != branch.path and (name := _other_name(branch, category, own, named[0], config)) is not None:
-            siblings = {each.name for each in tree.children(category[:-1])}
-            if name not in siblings:
+        elif category != branch.path and len(rows[0]) >= config.own * total[category]:
+            name, siblings = branch.names[numbers[0]].name, {each.name for each in tree.children(category[:-1])}
+            if name is not None and name not in siblings and _never_says(branch, category, own, name, config):
                 reason = f"next to no title of it has a word of {category[-1]!r}; what sets them apart is {branch.names[numbers[0]].terms[0][0]!r}"
                 put(Rename(path=category, name=name), reason, numbers, rows)
     return [proposal for _, proposal in sorted(found, key=lambda each: (-each[0], each[1].id))]
@@ -143,13 +143,13 @@ def _named(branch: Branch, numbers: Sequence[int], taken: set[str]) -> list[str]
     return found
 
 
-def _other_name(branch: Branch, category: CategoryPath, own: Sequence[CategoryPath], name: str, config: ProposalConfig) -> str | None:
-    """Another name for a category whose titles do not have a word of its own."""
+def _never_says(branch: Branch, category: CategoryPath, own: Sequence[CategoryPath], name: str, config: ProposalConfig) -> bool:
+    """Whether next to no title of a category has a word of its own name, nor the other name one."""
     called = {form for word in words_of(category[-1]) for form in forms(word)}
     titles = [set(words_of(title)) for title, each in zip(branch.titles, own, strict=True) if each == category and title]
     if not titles or not called or set(words_of(name)) & called:
-        return None
-    return name if sum(bool(title & called) for title in titles) <= config.silent * len(titles) else None
+        return False
+    return sum(bool(title & called) for title in titles) <= config.silent * len(titles)
 
 
 def _evidence(branch: Branch, rows: np.ndarray, number: int, config: ProposalConfig) -> dict[str, Any]:

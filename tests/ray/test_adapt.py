@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 
 from prodcat.adapting import AdaptConfig, adapt
@@ -14,7 +15,9 @@ from prodcat.catalog.store import Catalog
 from prodcat.commands import run_adapt
 from prodcat.contracts import Product, products_of
 from prodcat.errors import BundleError, FeedError
+from prodcat.evaluation.metrics import ancestor_sums, hierarchical, truncate
 from prodcat.prediction.bundle import Bundle
+from prodcat.prediction.calibration import Calibration
 from prodcat.prediction.cascade import Answer
 from prodcat.prediction.preparing import WORDS
 from prodcat.readying import made_here
@@ -66,6 +69,26 @@ def test_new_words_are_learned_and_the_gain_is_told(demo_run: Path, stranger: Ca
     assert paths(bundle, new) == [tree.categories[leaves[0]].path, tree.categories[leaves[-1]].path]
     confidences = [answer.confidences[-1] for answer in bundle.cascade().classify(new) if isinstance(answer, Answer)]
     assert min(confidences) > 0.5
+
+
+@pytest.mark.parametrize("foreign", [True, False])
+def test_the_figures_are_those_of_what_the_bundles_answer(demo_run: Path, stranger: Catalog, tmp_path: Path, foreign: bool) -> None:
+    plain = Bundle.open(demo_run / "bundle")
+    # Temperatures under which it matters whether a figure has been divided by them, once or twice.
+    sharp: dict[str, object] = {"calibration_two": Calibration(temperatures=(0.3, 0.5, 0.9))}
+    if not foreign:
+        sharp["gate"] = plain.settings.gate.model_copy(update={"known": None, "threshold": 1.0})
+    first = replace(plain, settings=plain.settings.model_copy(update=sharp))
+    done = adapt(first, stranger, tmp_path / "bundle", AdaptConfig(curve=(), products=8), on_progress=print)
+    tree, splits = first.tree, stranger.splits()
+    tested = set(splits.filter(pc.equal(splits["split"], "test"))["key"].to_pylist())
+    asked = [product for product in products_of(stranger.products()) if product.key in tested and product.path and product.path[0] != "Elsewhere"]
+    truth = np.array([tree.index(product.path if product.path in tree else product.path[:-1]) for product in asked if product.path])
+    assert len(asked) == done.found["judged"]
+    for bundle, name in ((first, "before"), (done.bundle, "after")):
+        pred = np.array([tree.index(path) for path in paths(bundle, asked)])
+        f1 = hierarchical(ancestor_sums(truncate(pred, truth, tree), truth, tree))["f1"]
+        assert done.found[name]["f1"] == pytest.approx(f1, abs=1e-9)
 
 
 def test_answers_to_all_other_platforms_stay(demo_run: Path, adapted: tuple[Bundle, dict[str, object], list[str]]) -> None:

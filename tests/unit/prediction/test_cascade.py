@@ -1,10 +1,13 @@
 """The cascade: who answers, in which order, what an answer says, and what happens to a product that cannot be read."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prodcat.contracts import Product
+from prodcat.prediction.calibration import Calibration
 from prodcat.prediction.cascade import Answer, Cascade, CascadeSettings, Unreadable
 from prodcat.prediction.gate import Gate
 
@@ -80,3 +83,15 @@ def test_stage_one_alone_may_not_classify(cascade: Cascade) -> None:
 
 def test_no_product_no_answer(cascade: Cascade) -> None:
     assert cascade.classify([]) == []
+
+
+def test_stage_two_is_sharpened_for_known_platforms_and_not_for_foreign_ones(cascade: Cascade, size_stage) -> None:
+    sharp = {"gate": Gate(threshold=1.0, known=(VAGUE.platform,)), "calibration_two": Calibration(temperatures=(0.5, 0.5, 0.5))}
+    sharpened = Cascade(cascade.tree, CascadeSettings(**{**cascade.settings.model_dump(), **sharp}), cascade.stage_one, size_stage, "v1")
+    plain = Cascade(cascade.tree, CascadeSettings(**{**cascade.settings.model_dump(), "gate": sharp["gate"]}), cascade.stage_one, size_stage, "v1")
+    known, foreign = VAGUE, replace(VAGUE, platform="stranger")
+    for product, same in ((known, False), (foreign, True)):
+        (one,), (other,) = sharpened.classify([product]), plain.classify([product])
+        assert isinstance(one, Answer)
+        assert isinstance(other, Answer)
+        assert (one.confidences == pytest.approx(other.confidences, abs=1e-7)) is same

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from prodcat.recategorization.clusters import CascadeConfig, Clusters, cascade, labels_of
+from prodcat.recategorization.clusters import CascadeConfig, Clusters, cascade
 
 CONFIG = CascadeConfig(smallest=0.1, samples=3)
 
@@ -26,7 +26,7 @@ def test_clear_groups_are_found_whole() -> None:
     vectors, truth = blobs([60, 40, 30])
     found = cascade(vectors, vectors, CONFIG)
     assert [len(rows) for rows in found.members] == [60, 40, 30]
-    assert adjusted_rand_score(truth, labels_of(found.members, len(truth))) == 1.0
+    assert adjusted_rand_score(truth, found.of(len(truth))) == 1.0
     assert not len(found.apart)
     assert found.of(130) == truth.tolist()
 
@@ -68,7 +68,7 @@ def test_clusters_of_the_same_things_are_merged() -> None:
     apart = cascade(projected, vectors, CONFIG.model_copy(update={"same": 1.0}))
     assert len(apart.members) == 3
     bounded = cascade(projected, vectors, CONFIG.model_copy(update={"same": 1.0, "most": 2}))
-    assert adjusted_rand_score(truth, labels_of(bounded.members, 120)) == 1.0
+    assert adjusted_rand_score(truth, bounded.of(120)) == 1.0
 
 
 def paths_are_whole(found: Clusters, n: int) -> None:
@@ -97,7 +97,7 @@ def test_products_that_are_all_the_same_are_one_cluster() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(0, 3))
-def test_every_product_has_a_path_and_the_order_of_products_is_nothing(sizes: list[int], seed: int) -> None:
+def test_every_product_has_a_path_and_the_same_products_have_the_same(sizes: list[int], seed: int) -> None:
     vectors, _ = blobs(sizes, 0.2, seed)
     found = cascade(vectors, vectors, CascadeConfig())
     paths_are_whole(found, len(vectors))

@@ -45,6 +45,8 @@ def test_too_few_for_a_layout_are_placed_by_their_axes(n: int) -> None:
     found = project(groups(1, 0)[:n], ProjectionConfig(dimensions=4), 0)
     assert found.places.shape == (n, 4)
     assert np.isfinite(found.places).all()
+    assert np.isfinite(found.place(groups(1, 1))).all()
+    assert found.place(groups(1, 1)[:0]).shape == (0, 4)
 
 
 def test_a_place_is_weighed_by_nearness() -> None:

@@ -83,6 +83,14 @@ def test_a_category_nobody_calls_by_its_name_gets_another() -> None:
     assert "'Casual'" in proposal.reason
 
 
+def test_no_name_is_proposed_where_titles_give_none_or_speak_for_a_part_alone() -> None:
+    formal = ((*SHOES, "Formal"), "formal oxford", 25)
+    assert propose(branch([((*SHOES, "Casual"), "42", 30), formal]), TREE, ProposalConfig()) == []
+    # Two in three of the category lie in no cluster: what a third is called is not its name.
+    some = [((*SHOES, "Casual"), "canvas sneaker", 10), formal, ((*SHOES, "Casual"), "odd", 20)]
+    assert propose(branch(some, alone=20), TREE, ProposalConfig()) == []
+
+
 def test_nothing_found_is_nothing_proposed() -> None:
     assert propose(branch([]), TREE, ProposalConfig()) == []
     assert propose(branch([(SHOES, "odd", 3)], alone=3), TREE, ProposalConfig()) == []
