@@ -2,14 +2,15 @@
 
 The paper names a cascade and no more of it; these four steps are ours:
 
-1. density: HDBSCAN (Campello et al. 2013) finds clusters in the projection, and noise.
+1. density: HDBSCAN (Campello et al. 2013) finds the densest clusters in the projection (the leaves of its tree), and noise.
 2. again: an over-large cluster, and the noise, are clustered once more by themselves, at a finer scale; one that
    stays in one piece, or falls to dust, stays as it was.
-3. assigned, or apart: what is noise still joins the cluster that most of its nearest neighbours are of, if they agree and lie as close as that
-   cluster's own members do; otherwise it is left apart.
-4. merged: clusters whose members are each other's neighbours say the same and become one, the closest first.
+3. assigned, or apart: what is noise still joins the cluster that most of its nearest neighbours are of, the surest first, if they agree and lie as
+   close as that cluster's own members do, or until `covered` of the products are in clusters; the others are left apart.
+4. merged: clusters whose members are each other's neighbours say the same and become one, the closest first (Ward 1963: those whose joining adds
+   least to the scatter within).
 
-Neighbours are those of the vectors, not of the projection: a projection pulls apart, and a picture is no measure.
+Neighbours and scatter are those of the vectors, not of the projection: a projection pulls apart, and a picture is no measure.
 
 Shapes: n products, d dimensions of the vectors, p of the projection, K clusters.
 """
@@ -27,12 +28,14 @@ from prodcat.config import Config
 Step = Literal["density", "again", "assigned", "apart", "merged"]
 # hdbscan's label of noise. It does not leave this file.
 _NOISE = -1
+# Rows whose neighbours are counted at once.
+_AT_ONCE = 8192
 
 
 class CascadeConfig(Config):
     """The cascade. Sizes are shares of the branch's products, so that a setting means the same in a large branch and in a small one."""
 
-    smallest: float = Field(0.02, gt=0, le=1, description="share of the products that a cluster has, at least")
+    smallest: float = Field(0.012, gt=0, le=1, description="share of the products that a cluster has, at least")
     least: int = Field(5, ge=2, description="products that a cluster has, at least, however small the branch")
     samples: int = Field(5, ge=1, description="neighbours that make a place dense (HDBSCAN's min_samples)")
     large: float = Field(0.35, gt=0, le=1, description="a cluster of a larger share of the products is clustered again")
@@ -41,6 +44,7 @@ class CascadeConfig(Config):
     neighbours: int = Field(15, ge=1, description="nearest neighbours that are asked where a leftover belongs, and whether two clusters say the same")
     agreed: float = Field(0.5, gt=0, le=1, description="share of the neighbours, that are in clusters, that a leftover's cluster has at least")
     reach: float = Field(0.95, gt=0, le=1, description="quantile of a cluster's own distances to neighbours beyond which a leftover is left apart")
+    covered: float = Field(0.9, ge=0, le=1, description="leftovers join, the surest first, until this share is in clusters, agreed and near or not")
     same: float = Field(0.35, gt=0, le=1, description="two clusters are one if so large a share of the smaller one's neighbours are of the larger")
     most: int | None = Field(None, ge=2, description="clusters, at most: the closest are merged until so many are left; null: no bound")
 
@@ -84,7 +88,7 @@ def cascade(projected: np.ndarray, vectors: np.ndarray, config: CascadeConfig) -
     if (labels >= 0).any():
         near, far = _neighbours(vectors, config.neighbours)
         labels = _assigned(labels, near, far, config, decisions)
-        labels = _merged(labels, near, config, decisions)
+        labels = _merged(labels, vectors, near, config, decisions)
     apart = np.flatnonzero(labels == _NOISE)
     for row in apart.tolist():
         decisions[row].append(("apart", None))
@@ -108,7 +112,10 @@ def _dense(projected: np.ndarray, config: CascadeConfig, share: float, n: int) -
     if np.ptp(projected, axis=0).max() == 0:
         # The same place for all: no density can part them.
         return np.zeros(len(projected), dtype=np.int64)
-    found = hdbscan.HDBSCAN(min_cluster_size=size, min_samples=min(config.samples, size), core_dist_n_jobs=1).fit_predict(projected)
+    # Leaves: "eom" prefers one large cluster to the parts that people have names for, and does so with one seed and not with the next.
+    found = hdbscan.HDBSCAN(
+        min_cluster_size=size, min_samples=min(config.samples, size), cluster_selection_method="leaf", core_dist_n_jobs=1
+    ).fit_predict(projected)
     return np.asarray(found, dtype=np.int64)
 
 
@@ -150,46 +157,95 @@ def _neighbours(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray
 def _assigned(
     labels: np.ndarray, near: np.ndarray, far: np.ndarray, config: CascadeConfig, decisions: list[list[tuple[Step, int | None]]]
 ) -> np.ndarray:
+    """Round by round, for who joins is asked by its neighbours in the next."""
     mean = far.mean(axis=1)
     numbers = np.unique(labels[labels >= 0])
-    reach = {number: float(np.quantile(mean[labels == number], config.reach)) for number in numbers.tolist()}
+    reach = np.array([np.quantile(mean[labels == number], config.reach) for number in numbers.tolist()])
     found = labels.copy()
-    for row in np.flatnonzero(labels == _NOISE).tolist():
-        around = labels[near[row]]
-        around = around[around >= 0]
-        if not len(around):
-            continue
-        own, count = np.unique(around, return_counts=True)
-        best = int(own[count.argmax()])
-        if count.max() >= config.agreed * len(around) and mean[row] <= reach[best]:
-            found[row] = best
-            decisions[row].append(("assigned", best))
-    return found
-
-
-def _merged(labels: np.ndarray, near: np.ndarray, config: CascadeConfig, decisions: list[list[tuple[Step, int | None]]]) -> np.ndarray:
-    found = labels.copy()
+    wanted = int(np.ceil(config.covered * len(labels)))
     while True:
-        numbers, places = np.unique(found[found >= 0], return_inverse=True)
-        if len(numbers) < 2:
+        rows = np.flatnonzero(found == _NOISE)
+        best, agreed, of_all = _votes(found, near, rows)
+        sure = (agreed >= config.agreed) & (mean[rows] <= reach[np.searchsorted(numbers, np.maximum(best, numbers[0]))]) & (best >= 0)
+        joining = np.flatnonzero(sure)
+        if not len(joining):
+            missing = wanted - int((found >= 0).sum())
+            order = np.lexsort((rows, -of_all))
+            order = order[best[order] >= 0]
+            # A third at a time: those who join late are asked with those who have joined.
+            joining = order[: min(max(missing, 0), len(order) // 3 + 1)]
+        if not len(joining):
             return found
-        rows = np.flatnonzero(found >= 0)
-        place = np.full(len(found), -1, dtype=np.int64)
-        place[rows] = places
-        # Neighbours of each cluster's members, counted by their clusters: what share of a cluster's neighbours is of another.
-        from_, to = np.repeat(place[rows], near.shape[1]), place[near[rows]].ravel()
-        table = np.zeros((len(numbers), len(numbers)))
-        np.add.at(table, (from_[to >= 0], to[to >= 0]), 1.0)
+        found[rows[joining]] = best[joining]
+        _note(decisions, "assigned", found, rows[joining])
+
+
+def _votes(labels: np.ndarray, near: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The cluster that most neighbours of each of m rows are of, int64 [m], _NOISE without one; its share of those in clusters, and of all."""
+    best, agreed, of_all = np.full(len(rows), _NOISE, dtype=np.int64), np.zeros(len(rows)), np.zeros(len(rows))
+    highest = int(labels.max()) + 1
+    for start in range(0, len(rows), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        around = labels[near[rows[some]]]
+        inside = around >= 0
+        alike = ((around[:, :, None] == around[:, None, :]) & inside[:, None, :]).sum(axis=2) * inside
+        # Of two with as many votes the one with the lower number.
+        chosen = (alike * highest - around).argmax(axis=1)
+        own = np.arange(len(around))
+        votes, voting = alike[own, chosen], inside.sum(axis=1)
+        best[some] = np.where(votes > 0, around[own, chosen], _NOISE)
+        agreed[some], of_all[some] = votes / np.maximum(voting, 1), votes / near.shape[1]
+    return best, agreed, of_all
+
+
+def _merged(
+    labels: np.ndarray, vectors: np.ndarray, near: np.ndarray, config: CascadeConfig, decisions: list[list[tuple[Step, int | None]]]
+) -> np.ndarray:
+    numbers, places = np.unique(labels[labels >= 0], return_inverse=True)
+    rows, count = np.flatnonzero(labels >= 0), len(numbers)
+    place = np.full(len(labels), count, dtype=np.int64)
+    place[rows] = places
+    # Neighbours of each cluster's members, counted by their clusters; the last column counts those in none.
+    pairs = np.repeat(places, near.shape[1]) * (count + 1) + place[near[rows]].ravel()
+    table = np.bincount(pairs, minlength=count * (count + 1)).reshape(count, count + 1)[:, :count].astype(np.float64)
+    size = np.bincount(places).astype(np.float64)
+    # numpy's add.at is far slower than sorting the rows once.
+    order = np.argsort(places, kind="stable")
+    total = np.add.reduceat(vectors[rows][order].astype(np.float64), np.searchsorted(places[order], np.arange(count)), axis=0)
+
+    into, alive = np.arange(count), np.ones(count, dtype=bool)
+    while alive.sum() > 1:
+        # What share of a cluster's neighbours is of another; of the smaller of two: a large one has few neighbours outside, whatever lies beside it.
         share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-        np.fill_diagonal(share, 0)
-        size = np.bincount(places)
-        # Of the smaller one: a large cluster has few neighbours outside, whatever lies beside it.
-        smaller = size[:, None] <= size[None, :]
-        close = np.where(smaller, share, -1.0)
-        one, other = (int(i) for i in np.unravel_index(int(close.argmax()), close.shape))
-        too_many = config.most is not None and len(numbers) > config.most
-        if close[one, other] < config.same and not (too_many and close[one, other] > 0):
-            return found
-        moved = np.flatnonzero(found == numbers[one])
-        found[moved] = numbers[other]
-        _note(decisions, "merged", found, moved)
+        candidates = np.where(size[:, None] <= size[None, :], share, share.T) >= config.same
+        both = alive[:, None] & alive[None, :] & ~np.eye(count, dtype=bool)
+        candidates &= both
+        if not candidates.any():
+            if config.most is None or alive.sum() <= config.most:
+                break
+            candidates = both
+        apart = np.where(candidates, _scatter(total / size[:, None], size), np.inf)
+        one, other = (int(i) for i in np.unravel_index(int(apart.argmin()), apart.shape))
+        one, other = (one, other) if size[one] <= size[other] else (other, one)
+        table[other] += table[one]
+        table[:, other] += table[:, one]
+        table[one], table[:, one] = 0, 0
+        total[other] += total[one]
+        size[other] += size[one]
+        alive[one] = False
+        moved = into == one
+        into[moved] = other
+        _note(decisions, "merged", _at(numbers, into, place), np.flatnonzero(np.isin(place, np.flatnonzero(moved))))
+    return _at(numbers, into, place)
+
+
+def _at(numbers: np.ndarray, into: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """int64 [n]: the number of the cluster that each product's has become; _NOISE for those in none."""
+    return np.append(numbers[into], _NOISE)[place]
+
+
+def _scatter(middle: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """float [K, K]: by how much the sum of squared distances to the middle grows where two clusters become one."""
+    squared = (middle**2).sum(axis=1)
+    apart = np.maximum(squared[:, None] + squared[None, :] - 2 * middle @ middle.T, 0) * (size[:, None] * size[None, :])
+    return np.asarray(apart / (size[:, None] + size[None, :]))
