@@ -86,7 +86,7 @@ def cascade(projected: np.ndarray, vectors: np.ndarray, config: CascadeConfig) -
     _note(decisions, "density", labels)
     labels = _again(projected, labels, config, decisions)
     if (labels >= 0).any():
-        near, far = _neighbours(vectors, config.neighbours)
+        near, far = neighbours(vectors, config.neighbours)
         labels = _assigned(labels, near, far, config, decisions)
         labels = _merged(labels, vectors, near, config, decisions)
     apart = np.flatnonzero(labels == _NOISE)
@@ -142,10 +142,17 @@ def _again(projected: np.ndarray, labels: np.ndarray, config: CascadeConfig, dec
     return found
 
 
-def _neighbours(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """int64 [n, k] nearest others, and their distances float [n, k]."""
-    count = min(count, len(vectors) - 1)
+def neighbours(vectors: np.ndarray, count: int, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """int64 [n, k] nearest others, and their distances float [n, k].
+
+    Args:
+        among: float32 [m, d] that are looked among, for vectors that are not of them; None: among each other.
+    """
     with threadpool_limits(2):
+        if among is not None:
+            far, near = NearestNeighbors(n_neighbors=min(count, len(among))).fit(among).kneighbors(vectors)
+            return near, far
+        count = min(count, len(vectors) - 1)
         far, near = NearestNeighbors(n_neighbors=count + 1).fit(vectors).kneighbors(vectors)
     # The product itself is among them, and not always first where others are equal to it.
     own = near == np.arange(len(vectors))[:, None]
@@ -165,7 +172,7 @@ def _assigned(
     wanted = int(np.ceil(config.covered * len(labels)))
     while True:
         rows = np.flatnonzero(found == _NOISE)
-        best, agreed, of_all = _votes(found, near, rows)
+        best, agreed, of_all = votes(found[near[rows]])
         sure = (agreed >= config.agreed) & (mean[rows] <= reach[np.searchsorted(numbers, np.maximum(best, numbers[0]))]) & (best >= 0)
         joining = np.flatnonzero(sure)
         if not len(joining):
@@ -180,21 +187,24 @@ def _assigned(
         _note(decisions, "assigned", found, rows[joining])
 
 
-def _votes(labels: np.ndarray, near: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The cluster that most neighbours of each of m rows are of, int64 [m], _NOISE without one; its share of those in clusters, and of all."""
-    best, agreed, of_all = np.full(len(rows), _NOISE, dtype=np.int64), np.zeros(len(rows)), np.zeros(len(rows))
-    highest = int(labels.max()) + 1
-    for start in range(0, len(rows), _AT_ONCE):
+def votes(around: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The cluster that most neighbours of each of m products are of, int64 [m], -1 without one; its share of those in clusters, and of all.
+
+    Args:
+        around: int64 [m, k], the clusters of the neighbours; below 0 for none.
+    """
+    best, agreed, of_all = np.full(len(around), _NOISE, dtype=np.int64), np.zeros(len(around)), np.zeros(len(around))
+    highest = int(around.max(initial=0)) + 1
+    for start in range(0, len(around), _AT_ONCE):
         some = slice(start, start + _AT_ONCE)
-        around = labels[near[rows[some]]]
-        inside = around >= 0
-        alike = ((around[:, :, None] == around[:, None, :]) & inside[:, None, :]).sum(axis=2) * inside
+        own, inside = around[some], around[some] >= 0
+        alike = ((own[:, :, None] == own[:, None, :]) & inside[:, None, :]).sum(axis=2) * inside
         # Of two with as many votes the one with the lower number.
-        chosen = (alike * highest - around).argmax(axis=1)
-        own = np.arange(len(around))
-        votes, voting = alike[own, chosen], inside.sum(axis=1)
-        best[some] = np.where(votes > 0, around[own, chosen], _NOISE)
-        agreed[some], of_all[some] = votes / np.maximum(voting, 1), votes / near.shape[1]
+        chosen = (alike * highest - own).argmax(axis=1)
+        rows = np.arange(len(own))
+        most, voting = alike[rows, chosen], inside.sum(axis=1)
+        best[some] = np.where(most > 0, own[rows, chosen], _NOISE)
+        agreed[some], of_all[some] = most / np.maximum(voting, 1), most / around.shape[1]
     return best, agreed, of_all
 
 

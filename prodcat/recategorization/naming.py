@@ -5,7 +5,7 @@ mean number of terms of a cluster. Ours: a title counts a term once, and a name 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,12 +17,17 @@ from prodcat.config import Config
 from prodcat.masking import forms, normalise
 from prodcat.taxonomy import CategoryPath
 
+# Titles that a category has, and such categories, before its words are counted.
+_TITLES, _CATEGORIES = 20, 5
+
 
 class NamingConfig(Config):
     """How clusters are named."""
 
     terms: int = Field(8, ge=1, description="distinctive terms that are told of a cluster, at most")
     least_share: float = Field(0.2, ge=0, le=1, description="share of a cluster's titles that have the terms of its name, at least")
+    general: float = Field(0.55, gt=0, le=1, description="a word of so large a share of all categories is no name: colours, sexes, large brands")
+    general_share: float = Field(0.02, gt=0, le=1, description="share of a category's titles that have a word, at least, for it to be a word of it")
     pair_share: float = Field(0.6, ge=0, le=1, description="two words name it together if so large a share of titles with one have both in a row")
     nearest: int = Field(3, ge=0, description="known categories of a like name that are told, at most")
     likeness: float = Field(75, ge=0, le=100, description="of such names, at least: rapidfuzz's token set ratio, per cent")
@@ -46,32 +51,43 @@ class ClusterName:
 def name_clusters(
     titles: Sequence[Sequence[str]], above: CategoryPath, known: Sequence[CategoryPath], config: NamingConfig, ignored: Sequence[str] = ()
 ) -> list[ClusterName]:
-    """A name for each of K clusters of one branch; no two of them the same.
+    """A name for each of K clusters of one branch. Two may have the same: what parts them, words do not say.
 
     Args:
         titles: K lists.
         above: the branch; the words of its names say nothing about a part of it.
         known: categories to compare names with.
-        ignored: words that name no category: brands.
+        ignored: words that name no category: brands, and `general_words`.
     """
     silent = {form for name in (*above, *ignored) for word in words_of(name) for form in forms(word)}
     counts = [_counts(cluster, silent) for cluster in titles]
     everywhere = sum(counts, Counter())
     mean = sum(everywhere.values()) / max(1, len(titles))
     found: list[ClusterName] = []
-    taken: set[str] = set()
     for cluster, count in zip(titles, counts, strict=True):
         size = max(1, len(cluster))
         weight = {term: own / size * float(np.log1p(mean / everywhere[term])) for term, own in count.items()}
         # By weight, then by the alphabet: the same titles in another order give the same name.
         ordered = sorted(weight, key=lambda term: (-weight[term], term))
         frequent = [term for term in ordered if count[term] >= config.least_share * size and count[term] > 1]
-        name = next((text for term in frequent if (text := _written(term, count, config)) not in taken), None)
-        if name is not None:
-            taken.add(name)
+        name = _written(frequent[0], count, config) if frequent else None
         terms = tuple((term, round(weight[term], 4)) for term in ordered[: config.terms])
         found.append(ClusterName(name, terms, _nearest(name, known, config)))
     return found
+
+
+def general_words(titles: Mapping[CategoryPath, Sequence[str]], config: NamingConfig) -> list[str]:
+    """Words that titles of most categories have: they tell products apart, and no categories. None of them where there are too few categories to say.
+
+    Args:
+        titles: of each category.
+    """
+    often: Counter[str] = Counter()
+    asked = [each for each in titles.values() if len(each) >= _TITLES]
+    for each in asked:
+        count = Counter(word for title in each for word in set(words_of(title)))
+        often.update(word for word, own in count.items() if own >= config.general_share * len(each))
+    return sorted(word for word, own in often.items() if own >= config.general * len(asked)) if len(asked) >= _CATEGORIES else []
 
 
 def words_of(text: str) -> list[str]:

@@ -31,7 +31,7 @@ class ProposalConfig(Config):
     """What counts as evidence."""
 
     own: float = Field(0.6, gt=0, le=1, description="share of a cluster's products that are of one category, for the cluster to be its own")
-    part: float = Field(0.15, gt=0, le=1, description="share of a category's products that a cluster of its own holds at least, to be a part of it")
+    part: float = Field(0.05, gt=0, le=1, description="share of a category's products that a cluster of its own holds at least, to be a part of it")
     shared: float = Field(0.25, gt=0, le=1, description="share of a cluster that each of two categories has at least, to be merged")
     inside: float = Field(0.6, gt=0, le=1, description="share of each category's products that such a cluster holds")
     silent: float = Field(0.02, ge=0, le=1, description="share of a category's titles that have a word of its name, at most, for another name")
@@ -44,7 +44,7 @@ class Proposal(Config):
     Args:
         id: of the change on this tree; the same change proposed again has it again.
         base: hash of the tree.
-        evidence: {products, platforms, exemplars, terms, nearest, tightness}, a list of them where there are several parts; as JSON.
+        evidence: {products, platforms, exemplars, terms, nearest, tightness, stability}, a list of them where there are several parts; as JSON.
     """
 
     id: str
@@ -63,7 +63,7 @@ class Branch:
         keys, platforms, titles: n.
         labels: n paths at the category or below it; None for a product without one.
         vectors: float32 [n, d], of length 1.
-        names: K.
+        names, stability: K.
     """
 
     path: CategoryPath
@@ -74,6 +74,7 @@ class Branch:
     vectors: np.ndarray
     clusters: Clusters
     names: Sequence[ClusterName]
+    stability: Sequence[float | None] = ()
 
     def below(self) -> list[CategoryPath]:
         """Of each product the child of the branch that it is labelled with or below; the branch itself where its label says no more."""
@@ -109,16 +110,15 @@ def propose(branch: Branch, tree: Taxonomy, config: ProposalConfig) -> list[Prop
         if most >= config.own * size and most >= config.part * total[category]:
             parts.setdefault(category, []).append(number)
     for category, numbers in parts.items():
-        rows = [_of(own, branch.clusters.members[number], category) for number in numbers]
         children = {each.name for each in tree.children(category)} if category in tree else set()
-        named = _named(branch, numbers, children)
+        named, numbers, rows = _joined(branch, own, category, numbers, children)
         pieces = [Part(name=name, products=tuple(branch.keys[row] for row in each.tolist())) for name, each in zip(named, rows, strict=True)]
         if category == branch.path and children:
             for number, piece, each in zip(numbers, pieces, rows, strict=True):
                 reason = f"{len(each)} products of {format_path(category)!r} that are of no category below it lie by themselves"
                 put(Add(parent=category, part=piece), reason, [number], [each])
         elif len(numbers) > 1:
-            reason = f"{sum(map(len, rows))} of {total[category]} products fall into {len(numbers)} clusters of their own"
+            reason = f"{sum(map(len, rows))} of {total[category]} products fall into {len(numbers)} groups of their own"
             put(Split(path=category, parts=tuple(pieces)), reason, numbers, rows)
         elif category != branch.path and len(rows[0]) >= config.own * total[category]:
             name, siblings = branch.names[numbers[0]].name, {each.name for each in tree.children(category[:-1])}
@@ -132,15 +132,27 @@ def _of(own: Sequence[CategoryPath], rows: np.ndarray, category: CategoryPath) -
     return np.array([row for row in rows.tolist() if own[row] == category], dtype=np.int64)
 
 
-def _named(branch: Branch, numbers: Sequence[int], taken: set[str]) -> list[str]:
-    """A name a cluster, none twice and none that a category beside it has."""
-    found: list[str] = []
+def _joined(
+    branch: Branch, own: Sequence[CategoryPath], category: CategoryPath, numbers: Sequence[int], taken: set[str]
+) -> tuple[list[str], list[int], list[np.ndarray]]:
+    """Clusters of a category, those of one name together: (names, number of each one's largest cluster, rows of the category in them).
+
+    Two clusters whose products are called alike differ in what no word says, a colour more often than a category.
+
+    Args:
+        taken: names that stand beside them.
+    """
+    together: dict[str, list[int]] = {}
     for number in numbers:
         name = branch.names[number].name or f"{branch.path[-1]} {number + 1}"
+        together.setdefault(name, []).append(number)
+    found: list[str] = []
+    for name, alike in together.items():
         while name in taken or name in found:
-            name = f"{name} {number + 1}"
+            name = f"{name} {alike[0] + 1}"
         found.append(name)
-    return found
+    rows = [np.sort(np.concatenate([_of(own, branch.clusters.members[number], category) for number in alike])) for alike in together.values()]
+    return found, [alike[0] for alike in together.values()], rows
 
 
 def _never_says(branch: Branch, category: CategoryPath, own: Sequence[CategoryPath], name: str, config: ProposalConfig) -> bool:
@@ -152,17 +164,30 @@ def _never_says(branch: Branch, category: CategoryPath, own: Sequence[CategoryPa
     return sum(bool(title & called) for title in titles) <= config.silent * len(titles)
 
 
+def exemplars(vectors: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """The rows nearest to the middle of `rows`, the nearest first."""
+    near = _near(vectors, rows)
+    return rows[np.lexsort((rows, -near))][:count]
+
+
+def tightness(vectors: np.ndarray, rows: np.ndarray) -> float:
+    """Mean cosine to the middle: 1 where all are the same."""
+    return round(float(_near(vectors, rows).mean()), 4)
+
+
+def _near(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    middle = vectors[rows].mean(axis=0)
+    return np.asarray(vectors[rows] @ (middle / max(float(np.linalg.norm(middle)), 1e-12)))
+
+
 def _evidence(branch: Branch, rows: np.ndarray, number: int, config: ProposalConfig) -> dict[str, Any]:
-    middle = branch.vectors[rows].mean(axis=0)
-    near = branch.vectors[rows] @ (middle / max(float(np.linalg.norm(middle)), 1e-12))
-    order = rows[np.lexsort((rows, -near))]
     name = branch.names[number]
     return {
         "products": len(rows),
         "platforms": dict(sorted(Counter(branch.platforms[row] for row in rows.tolist()).items())),
-        "exemplars": [branch.keys[row] for row in order[: config.exemplars].tolist()],
+        "exemplars": [branch.keys[row] for row in exemplars(branch.vectors, rows, config.exemplars).tolist()],
         "terms": [term for term, _ in name.terms],
         "nearest": [{"category": format_path(path), "likeness": score} for path, score in name.nearest],
-        # Mean cosine to the middle: 1 where all are the same.
-        "tightness": round(float(near.mean()), 4),
+        "tightness": tightness(branch.vectors, rows),
+        "stability": branch.stability[number] if branch.stability else None,
     }

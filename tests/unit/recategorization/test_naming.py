@@ -2,7 +2,7 @@
 
 import random
 
-from prodcat.recategorization.naming import NamingConfig, name_clusters, words_of
+from prodcat.recategorization.naming import NamingConfig, general_words, name_clusters, words_of
 
 SHOES = ("Footwear", "Shoes")
 TITLES = [
@@ -29,13 +29,21 @@ def test_known_categories_of_a_like_name_are_told() -> None:
     assert name_clusters(TITLES, SHOES, KNOWN, NamingConfig(nearest=0))[1].nearest == ()
 
 
-def test_two_clusters_have_two_names_and_one_without_words_has_none() -> None:
+def test_clusters_that_are_called_alike_have_one_name_and_one_without_words_has_none() -> None:
     found = name_clusters([["plain cap"] * 4, ["plain cap"] * 4, [], ["1 2 3", "x"]], ("Hats",), [], NamingConfig())
     names = [cluster.name for cluster in found]
-    assert names[0] is not None
-    assert names[0] != names[1]
+    assert names[0] == names[1] == "Plain Cap"
     assert names[2:] == [None, None]
     assert found[2].terms == ()
+
+
+def test_words_that_most_categories_have_name_none() -> None:
+    titles = {(name,): [f"Acme men black {name}"] * 10 + [f"white {name} sale"] * 10 for name in ("shirt", "shoe", "belt", "bag", "watch")}
+    assert general_words(titles, NamingConfig()) == ["acme", "black", "men", "sale", "white"]
+    assert general_words(titles, NamingConfig(general_share=0.6)) == []
+    # Too few categories, or titles, to say so.
+    assert general_words(dict(list(titles.items())[:4]), NamingConfig()) == []
+    assert general_words({path: each[5:15] for path, each in titles.items()}, NamingConfig()) == []
 
 
 def test_the_order_of_titles_is_nothing() -> None:
