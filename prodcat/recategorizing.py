@@ -136,7 +136,7 @@ def recategorize(
     files = product_files(catalog, keys[wanted], mask, out / "products")
     sets = embed(
         files,
-        _encoders(bundle),
+        encoders_of(bundle),
         (features or out / FEATURES).absolute(),
         config.embed,
         limits=config.image_limits,
@@ -196,7 +196,7 @@ def _remove(place: Path) -> None:
         place.unlink(missing_ok=True)
 
 
-def _encoders(bundle: Bundle) -> dict[str, Path]:
+def encoders_of(bundle: Bundle) -> dict[str, Path]:
     """Those of the bundle; one that was made on its catalog only where no trained one reads the same."""
     settings = bundle.preparation().settings
     used = {modality.encoder for modality in settings.modalities if modality.name not in settings.made_here}
@@ -209,14 +209,14 @@ def _weights(sets: Mapping[str, FeatureSet], config: RecategorizeConfig) -> dict
     return {name: (config.text_weight if found.reads == "text" else 1.0) / float(np.sqrt(many[found.reads])) for name, found in sets.items()}
 
 
-def _vectors(keys: list[str], sets: Mapping[str, FeatureSet]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def vectors_of(keys: list[str], sets: Mapping[str, FeatureSet]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     both = {name: read(found, keys) for name, found in sets.items()}
     return {name: vectors for name, (vectors, _) in both.items()}, {name: present for name, (_, present) in both.items()}
 
 
 def _present(keys: list[str], sets: Mapping[str, FeatureSet]) -> np.ndarray:
     """bool [n]: some encoder has read the product."""
-    present = _vectors(keys, sets)[1]
+    present = vectors_of(keys, sets)[1]
     return np.any([np.zeros(len(keys), dtype=bool), *present.values()], axis=0)
 
 
@@ -236,7 +236,7 @@ def _load(
     """A branch's products that some encoder has read; writes how their vectors were joined."""
     mine = rows[number]
     part = table.take(mine)
-    vectors, present = _vectors(part["key"].to_pylist(), sets)
+    vectors, present = vectors_of(part["key"].to_pylist(), sets)
     joint = Joint.fit(vectors, present, weights)
     folders[number].mkdir(parents=True, exist_ok=True)
     joint.save(folders[number])
@@ -266,7 +266,7 @@ def _moves(
 ) -> list[Proposal]:
     """Of categories at the node or below it; None: of all."""
     part = table.take(sample)
-    vectors, present = _vectors(part["key"].to_pylist(), sets)
+    vectors, present = vectors_of(part["key"].to_pylist(), sets)
     joined, have = Joint.fit(vectors, present, weights).of(vectors, present)
     part, rows = part.filter(pa.array(have)), sample[have]
     named = [labels[row] for row in rows.tolist()]

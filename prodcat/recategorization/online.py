@@ -85,36 +85,41 @@ class Pool:
     """Outliers of a branch, oldest first, that no proposal has been made of.
 
     Args:
-        keys: p.
+        keys, platforms, titles: p.
         vectors: float32 [p, d] of length 1.
     """
 
     keys: tuple[str, ...]
+    platforms: tuple[str, ...]
+    titles: tuple[str | None, ...]
     vectors: np.ndarray
 
     @classmethod
     def load(cls, folder: Path, dimensions: int) -> "Pool":
         """An empty one where nothing has been collected."""
         if not (folder / POOL).is_file():
-            return cls((), np.zeros((0, dimensions), dtype=np.float32))
+            return cls((), (), (), np.zeros((0, dimensions), dtype=np.float32))
         found = load_file(folder / POOL)
-        return cls(tuple(json.loads(_text(found["keys"]))), found["vectors"])
+        keys, platforms, titles = (tuple(json.loads(_text(found[name]))) for name in ("keys", "platforms", "titles"))
+        return cls(keys, platforms, titles, found["vectors"])
 
     def save(self, folder: Path) -> None:
         part = folder / (POOL + ".part")
-        save_file({"vectors": self.vectors, **_texts({"keys": json.dumps(self.keys)})}, part)
+        told = {"keys": json.dumps(self.keys), "platforms": json.dumps(self.platforms), "titles": json.dumps(self.titles)}
+        save_file({"vectors": self.vectors, **_texts(told)}, part)
         part.replace(folder / POOL)
 
-    def with_new(self, keys: Sequence[str], vectors: np.ndarray) -> "Pool":
-        """A key that is there already has the vector it is given last."""
-        given = set(keys)
-        stay = [row for row, key in enumerate(self.keys) if key not in given]
-        return Pool((*(self.keys[row] for row in stay), *keys), np.concatenate([self.vectors[stay], vectors]).astype(np.float32))
+    def with_new(self, other: "Pool") -> "Pool":
+        """A key that is in both is as in the other."""
+        rest = self.without(other.keys)
+        vectors = np.concatenate([rest.vectors, other.vectors]).astype(np.float32)
+        return Pool((*rest.keys, *other.keys), (*rest.platforms, *other.platforms), (*rest.titles, *other.titles), vectors)
 
     def without(self, keys: Sequence[str]) -> "Pool":
         gone = set(keys)
         stay = [row for row, key in enumerate(self.keys) if key not in gone]
-        return Pool(tuple(self.keys[row] for row in stay), self.vectors[stay])
+        keys, platforms = (tuple(each[row] for row in stay) for each in (self.keys, self.platforms))
+        return Pool(keys, platforms, tuple(self.titles[row] for row in stay), self.vectors[stay])
 
     def clusters(self, config: PoolConfig, seed: int) -> list[np.ndarray]:
         """Rows of the outliers that belong together, the largest group first; those that stay alone are in none."""

@@ -31,7 +31,9 @@ class ProposalConfig(Config):
     """What counts as evidence."""
 
     own: float = Field(0.6, gt=0, le=1, description="share of a cluster's products that are of one category, for the cluster to be its own")
-    part: float = Field(0.05, gt=0, le=1, description="share of a category's products that a cluster of its own holds at least, to be a part of it")
+    part: float = Field(
+        0.05, gt=0, le=1, description="share of a category's products that its clusters of one name hold at least, to be a part of it"
+    )
     shared: float = Field(0.25, gt=0, le=1, description="share of a cluster that each of two categories has at least, to be merged")
     inside: float = Field(0.6, gt=0, le=1, description="share of each category's products that such a cluster holds")
     silent: float = Field(0.02, ge=0, le=1, description="share of a category's titles that have a word of its name, at most, for another name")
@@ -107,11 +109,14 @@ def propose(branch: Branch, tree: Taxonomy, config: ProposalConfig) -> list[Prop
             put(Merge(paths=tuple(crowd), into=into), f"one cluster holds {shares}", [number])
             continue
         category, most = counts.most_common(1)[0]
-        if most >= config.own * size and most >= config.part * total[category]:
+        if most >= config.own * size:
             parts.setdefault(category, []).append(number)
     for category, numbers in parts.items():
         children = {each.name for each in tree.children(category)} if category in tree else set()
-        named, numbers, rows = _joined(branch, own, category, numbers, children)
+        groups = [group for group in _joined(branch, own, category, numbers, children) if len(group[2]) >= config.part * total[category]]
+        if not groups:
+            continue
+        named, numbers, rows = (list(each) for each in zip(*groups, strict=True))
         pieces = [Part(name=name, products=tuple(branch.keys[row] for row in each.tolist())) for name, each in zip(named, rows, strict=True)]
         if category == branch.path and children:
             for number, piece, each in zip(numbers, pieces, rows, strict=True):
@@ -134,8 +139,8 @@ def _of(own: Sequence[CategoryPath], rows: np.ndarray, category: CategoryPath) -
 
 def _joined(
     branch: Branch, own: Sequence[CategoryPath], category: CategoryPath, numbers: Sequence[int], taken: set[str]
-) -> tuple[list[str], list[int], list[np.ndarray]]:
-    """Clusters of a category, those of one name together: (names, number of each one's largest cluster, rows of the category in them).
+) -> list[tuple[str, int, np.ndarray]]:
+    """Clusters of a category, those of one name together: (name, number of its largest cluster, rows of the category in them).
 
     Two clusters whose products are called alike differ in what no word says, a colour more often than a category.
 
@@ -146,13 +151,12 @@ def _joined(
     for number in numbers:
         name = branch.names[number].name or f"{branch.path[-1]} {number + 1}"
         together.setdefault(name, []).append(number)
-    found: list[str] = []
+    found: list[tuple[str, int, np.ndarray]] = []
     for name, alike in together.items():
-        while name in taken or name in found:
+        while name in taken or name in [each for each, _, _ in found]:
             name = f"{name} {alike[0] + 1}"
-        found.append(name)
-    rows = [np.sort(np.concatenate([_of(own, branch.clusters.members[number], category) for number in alike])) for alike in together.values()]
-    return found, [alike[0] for alike in together.values()], rows
+        found.append((name, alike[0], np.sort(np.concatenate([_of(own, branch.clusters.members[number], category) for number in alike]))))
+    return found
 
 
 def _never_says(branch: Branch, category: CategoryPath, own: Sequence[CategoryPath], name: str, config: ProposalConfig) -> bool:
@@ -162,6 +166,25 @@ def _never_says(branch: Branch, category: CategoryPath, own: Sequence[CategoryPa
     if not titles or not called or set(words_of(name)) & called:
         return False
     return sum(bool(title & called) for title in titles) <= config.silent * len(titles)
+
+
+def propose_new(
+    path: CategoryPath, keys: Sequence[str], platforms: Sequence[str], vectors: np.ndarray, name: ClusterName, tree: Taxonomy, config: ProposalConfig
+) -> Proposal:
+    """A cluster that new products have made, as a category below `path`.
+
+    Args:
+        keys, platforms: of its m products.
+        vectors: float32 [m, d] of length 1.
+    """
+    taken = {each.name for each in tree.children(path)}
+    called = name.name if name.name is not None and name.name not in taken else f"{path[-1]}: new {len(taken) + 1}"
+    own = Clusters((np.arange(len(keys)),), np.zeros(0, dtype=np.int64), ((),) * len(keys))
+    branch = Branch(path, keys, platforms, [], [], vectors, own, [name])
+    change = Add(parent=path, part=Part(name=called, products=tuple(keys)))
+    reason = f"{len(keys)} new products below {format_path(path)!r} are like none of its clusters, and like each other"
+    identifier = hashlib.sha256(f"{tree.hash} {say(change)} {sorted(keys)[0]}".encode()).hexdigest()[:12]
+    return Proposal(id=identifier, base=tree.hash, change=change, reason=reason, evidence=(_evidence(branch, own.members[0], 0, config),))
 
 
 def exemplars(vectors: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
