@@ -28,7 +28,7 @@ class PoolConfig(Config):
 
     smallest: int = Field(8, ge=2, description="outliers that make a cluster, at least")
     projection: ProjectionConfig = ProjectionConfig(neighbours=10)
-    stays: float = Field(0.35, ge=-1, le=1, description="mean cosine to their middle that they have, at least: odd ones are no cluster for being odd")
+    stays: float = Field(0.35, ge=-1, le=1, description="cosine to their middle that each has, at least: odd ones are no cluster for being odd")
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,18 @@ class Pool:
         settings = CascadeConfig(smallest=share, least=config.smallest, samples=min(3, config.smallest), covered=0, large=1, same=0.35)
         places = project(self.vectors, config.projection, seed).places
         found = cascade(places, self.vectors, settings).members
-        return [rows for rows in found if _tight(self.vectors[rows]) >= config.stays]
+        groups = [self._alike(rows, config.stays) for rows in found]
+        return sorted((rows for rows in groups if len(rows) >= config.smallest), key=lambda rows: (-len(rows), int(rows[0])))
 
-
-def _tight(vectors: np.ndarray) -> float:
-    return float(np.linalg.norm(vectors.mean(axis=0)))
+    def _alike(self, rows: np.ndarray, stays: float) -> np.ndarray:
+        """Those that are like the middle: density takes in whatever lies between dense places."""
+        while len(rows):
+            middle = self.vectors[rows].mean(axis=0)
+            near = self.vectors[rows] @ (middle / max(float(np.linalg.norm(middle)), 1e-12)) >= stays
+            if near.all():
+                break
+            rows = rows[near]
+        return rows
 
 
 def _texts(texts: dict[str, str]) -> dict[str, np.ndarray]:

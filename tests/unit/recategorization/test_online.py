@@ -13,10 +13,10 @@ from prodcat.recategorization.projection import ProjectionConfig
 from prodcat.recategorization.proposals import ProposalConfig, propose_new
 from prodcat.taxonomy import Taxonomy
 
-DIMENSIONS = 8
+DIMENSIONS = 24
 
 
-def around(axis: int, count: int, seed: int = 0, spread: float = 0.08) -> np.ndarray:
+def around(axis: int, count: int, seed: int = 0, spread: float = 0.05) -> np.ndarray:
     vectors = np.eye(DIMENSIONS)[axis] + np.random.default_rng(seed).normal(0, spread, (count, DIMENSIONS))
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
