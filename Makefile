@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --root-user-action=ignore --no-compile --constraint constraints.txt
 STAMP := .venv/.installed
 
-.PHONY: setup test check lint demo clean
+.PHONY: setup test browser check lint demo clean
 
 setup: $(STAMP)
 
@@ -25,8 +25,14 @@ lint: setup
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 
-test: lint
+test: lint browser
 	@$(BIN)/pytest -m "not gpu"
+
+# tests/browser drives Debian's chromium; where it cannot be had, those tests are skipped and say so.
+browser:
+	@command -v chromedriver >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium chromium-driver >/dev/null; } \
+	  || echo "no chromium: tests/browser is skipped; apt-get install chromium chromium-driver"
 
 # What a commit should pass, in about a minute: no cluster, no server.
 check: lint

@@ -25,7 +25,7 @@ from prodcat.encoders.distributed import embed
 from prodcat.errors import ReviewError
 from prodcat.masking import CategoryMask
 from prodcat.prediction.bundle import Bundle
-from prodcat.recategorization.naming import general_words, name_clusters
+from prodcat.recategorization.naming import ClusterName, general_words, name_clusters
 from prodcat.recategorization.online import Assigner, Pool, PoolConfig
 from prodcat.recategorization.proposal_file import load_proposals, save_proposals
 from prodcat.recategorization.proposals import Proposal, propose_new
@@ -121,7 +121,7 @@ def assign(folder: Path, bundle: Bundle, catalog: Catalog, config: AssignConfig,
         among = [each for _, each in sorted(said.get(format_path(path), {}).items())]
         names = name_clusters([*titles, *among], path, others[path], settings.branch.naming, ignored)[: len(groups)]
         made = []
-        for group, name in zip(groups, names, strict=True):
+        for group, name in _joined(groups, names):
             own = [[each[row] for row in group.tolist()] for each in (pool.keys, pool.platforms)]
             made.append(propose_new(path, own[0], own[1], pool.vectors[group], name, tree, settings.branch.proposals))
         added += [proposal for proposal in made if proposal.id not in known]
@@ -135,6 +135,16 @@ def assign(folder: Path, bundle: Bundle, catalog: Catalog, config: AssignConfig,
     if added:
         save_proposals(folder, [*proposals, *added], base)
     return Assigned(added, told, len(keys) - len(inside), int((~new).sum()))
+
+
+def _joined(groups: Sequence[np.ndarray], names: Sequence[ClusterName]) -> list[tuple[np.ndarray, ClusterName]]:
+    """Groups of one name together: a parent has no two children that are called alike."""
+    found: dict[str, tuple[np.ndarray, ClusterName]] = {}
+    for number, (group, name) in enumerate(zip(groups, names, strict=True)):
+        called = name.name or f"\n{number}"
+        before = found.get(called)
+        found[called] = (group, name) if before is None else (np.concatenate([before[0], group]), before[1])
+    return list(found.values())
 
 
 def _facts(folder: Path, bundle: Bundle) -> dict[str, Any]:

@@ -9,6 +9,8 @@ ProdcatError
  +-- FeedError        a feed, file or catalog folder that cannot be read at all (a bad row is no error: it is rejected into a table)
  +-- OverlayError     a file of reviewed labels that does not fit its catalog
  +-- CrosswalkError   a file that maps shops' own categories to the tree, or what it is made from, that does not fit
+ +-- ReviewError      proposals that cannot be read, a decision that does not fit its proposal, or a trail of decisions that was changed
+ |    +-- Outdated    somebody else decided on the proposal meanwhile
  +-- GlossaryError    a glossary that cannot be read, or rows of it that contradict each other
  +-- EncoderError     weights that cannot be had, loaded or trusted
  +-- TrainingError    a training set that cannot be trained on
@@ -62,6 +64,14 @@ class OverlayError(ProdcatError):
 
 class CrosswalkError(ProdcatError):
     """A file of category mappings that does not fit, or that cannot be made from what was given."""
+
+
+class ReviewError(ProdcatError):
+    """Proposals, a decision on one, or the trail of decisions, that does not fit."""
+
+
+class Outdated(ReviewError):
+    """Somebody else decided on the proposal since the one who decides now has looked."""
 
 
 class GlossaryError(ProdcatError):

@@ -30,6 +30,8 @@ Step = Literal["density", "again", "assigned", "apart", "merged"]
 _NOISE = -1
 # Rows whose neighbours are counted at once.
 _AT_ONCE = 8192
+# More vectors than that are looked among by nearest neighbour descent (Dong et al. 2011), which misses a few neighbours and takes minutes, not hours.
+_EXACT = 20_000
 
 
 class CascadeConfig(Config):
@@ -153,7 +155,13 @@ def neighbours(vectors: np.ndarray, count: int, among: np.ndarray | None = None)
             far, near = NearestNeighbors(n_neighbors=min(count, len(among))).fit(among).kneighbors(vectors)
             return near, far
         count = min(count, len(vectors) - 1)
-        far, near = NearestNeighbors(n_neighbors=count + 1).fit(vectors).kneighbors(vectors)
+        if len(vectors) > _EXACT:
+            from pynndescent import NNDescent
+
+            near, far = NNDescent(vectors, n_neighbors=count + 1, random_state=0, n_jobs=1).neighbor_graph
+            near = near.astype(np.int64)
+        else:
+            far, near = NearestNeighbors(n_neighbors=count + 1).fit(vectors).kneighbors(vectors)
     # The product itself is among them, and not always first where others are equal to it.
     own = near == np.arange(len(vectors))[:, None]
     own[~own.any(axis=1), -1] = True

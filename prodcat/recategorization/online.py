@@ -28,6 +28,7 @@ class PoolConfig(Config):
 
     smallest: int = Field(8, ge=2, description="outliers that make a cluster, at least")
     projection: ProjectionConfig = ProjectionConfig(neighbours=10)
+    same: float = Field(0.25, gt=0, le=1, description="as of the cascade; lower, for among few products neighbours are soon spread over all clusters")
     stays: float = Field(0.35, ge=-1, le=1, description="cosine to their middle that each has, at least: odd ones are no cluster for being odd")
 
 
@@ -126,7 +127,7 @@ class Pool:
         if len(self.keys) < config.smallest:
             return []
         share = min(1.0, config.smallest / len(self.keys))
-        settings = CascadeConfig(smallest=share, least=config.smallest, samples=min(3, config.smallest), covered=0, large=1, same=0.35)
+        settings = CascadeConfig(smallest=share, least=config.smallest, samples=min(3, config.smallest), covered=0, large=1, same=config.same)
         places = project(self.vectors, config.projection, seed).places
         found = cascade(places, self.vectors, settings).members
         groups = [self._alike(rows, config.stays) for rows in found]

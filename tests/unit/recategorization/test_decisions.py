@@ -234,7 +234,7 @@ def test_a_crash_between_the_line_and_its_head_loses_nothing(trail: Trail) -> No
     head.write_bytes(before)
     assert [entry.n for entry in Trail(trail.file).read()] == [1, 2]
     head.unlink()
-    with pytest.raises(ReviewError, match="trail.jsonl.head: knows 0 of 2 lines"):
+    with pytest.raises(ReviewError, match=r"trail.jsonl.head: knows 0 of 2 lines"):
         Trail(trail.file).read()
 
 
