@@ -244,4 +244,5 @@ def _with(bundle: Bundle, stage: MultimodalStageSettings, out: Path, platform: s
         also_seen=bundle.seen,
         training={**bundle.manifest.training, "adapted": {**bundle.manifest.training.get("adapted", {}), platform: len(learned)}},
         fill=fill,
+        versions=bundle.versions,
     )

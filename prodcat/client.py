@@ -78,8 +78,13 @@ class Client:
         product_id: str | None = None,
         image: Image | None = None,
         image_url: str | None = None,
+        taxonomy_version: int | None = None,
     ) -> ClassifyResponse:
-        """The category of one product; an image travels as it is, not in base64."""
+        """The category of one product; an image travels as it is, not in base64.
+
+        Args:
+            taxonomy_version: of the category tree, to be answered in; None: the last. `model` names it.
+        """
         values = {
             "title": title,
             "description": description,
@@ -88,30 +93,36 @@ class Client:
             "platform": platform,
             "product_id": product_id,
             "image_url": image_url,
+            "taxonomy_version": taxonomy_version,
         }
         given = {name: value for name, value in values.items() if value is not None}
         if image is None:
             return _parsed(ClassifyResponse, self._send("POST", "/v1/classify", json=given))
         # All of them as parts: httpx sends `data` beside `files` in the same form, but a part with None for a file name is a text.
-        parts: list[tuple[str, Any]] = [(name, (None, value.encode())) for name, value in given.items()]
+        parts: list[tuple[str, Any]] = [(name, (None, str(value).encode())) for name, value in given.items()]
         parts.append(("image", ("image", _bytes(image), "application/octet-stream")))
         return _parsed(ClassifyResponse, self._send("POST", "/v1/classify", files=parts))
 
-    def classify_batch(self, products: Iterable[ClassifyRequest | Mapping[str, Any]]) -> list[ClassifyResponse | Problem]:
+    def classify_batch(
+        self, products: Iterable[ClassifyRequest | Mapping[str, Any]], *, taxonomy_version: int | None = None
+    ) -> list[ClassifyResponse | Problem]:
         """The categories of several products, in order; a product that cannot be read has a Problem in its place.
 
         Args:
             products: fields as `classify` takes them, images as bytes or paths too. As many as you like: they are sent in as many requests as needed.
+            taxonomy_version: of products that name none themselves.
         """
-        return list(self.stream(products))
+        return list(self.stream(products, taxonomy_version=taxonomy_version))
 
-    def stream(self, products: Iterable[ClassifyRequest | Mapping[str, Any]]) -> Iterator[ClassifyResponse | Problem]:
+    def stream(
+        self, products: Iterable[ClassifyRequest | Mapping[str, Any]], *, taxonomy_version: int | None = None
+    ) -> Iterator[ClassifyResponse | Problem]:
         """As classify_batch for products without end: one request's worth of them is taken at a time, and answered before more are.
 
         Not over the server's stream route: httpx sends a body to its end before it reads an answer, and that route reads no further while its answers
         are not read. Batches can be sent again when the server is overloaded, too.
         """
-        for body, count in self._bodies(products):
+        for body, count in self._bodies(products, taxonomy_version):
             answers = self._send("POST", "/v1/classify/batch", content=body, headers={"Content-Type": "application/json"})
             results = _parsed(BatchResponse, answers).results
             if len(results) != count:
@@ -131,14 +142,14 @@ class Client:
         except httpx.TransportError:
             return False
 
-    def _bodies(self, products: Iterable[ClassifyRequest | Mapping[str, Any]]) -> Iterator[tuple[bytes, int]]:
+    def _bodies(self, products: Iterable[ClassifyRequest | Mapping[str, Any]], taxonomy_version: int | None) -> Iterator[tuple[bytes, int]]:
         """Bodies of batch requests within the server's limits, and how many products each holds."""
         held: list[str] = []
         size = _AROUND
         for product in products:
             if self._limits is None:
                 self._limits = self.model().limits
-            text = _json(product)
+            text = _json(product, taxonomy_version)
             length = len(text.encode()) + 1
             if held and (len(held) >= self._limits["max_products"] or size + length > self._limits["max_body_bytes"]):
                 yield _batch(held), len(held)
@@ -199,7 +210,7 @@ def _bytes(image: Image) -> bytes:
     return image.read_bytes() if isinstance(image, Path) else image
 
 
-def _json(product: ClassifyRequest | Mapping[str, Any]) -> str:
+def _json(product: ClassifyRequest | Mapping[str, Any], taxonomy_version: int | None) -> str:
     if not isinstance(product, ClassifyRequest):
         image = product.get("image")
         if isinstance(image, (bytes, Path)):
@@ -209,6 +220,8 @@ def _json(product: ClassifyRequest | Mapping[str, Any]) -> str:
         except ValidationError as error:
             first = error.errors()[0]
             raise RequestRefused("invalid_request", f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if product.taxonomy_version is None and taxonomy_version is not None:
+        product = product.model_copy(update={"taxonomy_version": taxonomy_version})
     return product.model_dump_json(exclude_none=True)
 
 

@@ -19,11 +19,12 @@ from prodcat.config import Config
 from prodcat.distributed import ClusterConfig
 from prodcat.errors import ConfigError, FeedError
 from prodcat.evaluation.comparison import Compared, comparison, markdown
-from prodcat.fitting import Prepared, prepare
+from prodcat.fitting import prepare
 from prodcat.model.fusion import Kind
 from prodcat.model.fusions.registry import build, parameters
 from prodcat.profile import FitConfig
 from prodcat.run_folder import Progress, open_run
+from prodcat.stages import Prepared
 from prodcat.training.search import FusionInputs, Job, train_each
 
 

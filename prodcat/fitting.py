@@ -7,7 +7,6 @@ A run folder holds one folder a step; a run that was broken off goes on where it
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,10 @@ from prodcat.augmenting import write_augmented
 from prodcat.calibrating import StageLogits, StagesOnMasked, calibrate, check_enough
 from prodcat.catalog.crosswalked import Crosswalk
 from prodcat.catalog.mapping import FeedMapping
-from prodcat.catalog.store import Catalog
 from prodcat.decoding import averaged
 from prodcat.described import write_described
 from prodcat.encoders.distributed import embed
-from prodcat.encoders.encoder import load
+from prodcat.encoders.encoder import EncoderConfig, load
 from prodcat.encoders.features import FeatureSet
 from prodcat.errors import TrainingError
 from prodcat.experts import Experts, ready_experts
@@ -39,12 +37,12 @@ from prodcat.prediction.text_stage import TextStage
 from prodcat.profile import FitConfig
 from prodcat.readying import Place, made_here, ready_encoder
 from prodcat.run_folder import Progress, Steps, note_run
+from prodcat.stages import Prepared, fit_stage_one, fit_stage_two
+from prodcat.start import Start
 from prodcat.taxonomy import HeadLayout, Taxonomy, labelled_stops
-from prodcat.training.distributed import fit as fit_on_ray
 from prodcat.training.encoders import EncoderTraining
-from prodcat.training.fusion_stage import FusionStageTask, fusion_rows, join_members, modalities_of, trained_fusion, write_stage_two
-from prodcat.training.in_memory import FusionData
-from prodcat.training.text_stage import EXPORT_FORMAT, export, text_rows, text_task
+from prodcat.training.fusion_stage import FusionStageTask, trained_fusion, write_stage_two
+from prodcat.versioning import history_of, versions_of
 
 # In a run's folder: train and validation products without category words.
 MASKED = "masked/products.parquet"
@@ -52,48 +50,6 @@ MASKED = "masked/products.parquet"
 AUGMENTED = "augmented/products.parquet"
 # Validation products by their descriptions.
 DESCRIBED = "described/products.parquet"
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """All that comes before stage two.
-
-    Args:
-        parts: labelled products by split.
-        encoders: name -> folder, of the encoders that stage two reads.
-        vectors: of the modalities that stage two fuses.
-        masked: train and validation products without category words (masked.py), and their vectors: stage two learns from them a second time, and
-            the gate is chosen on them as well; or None.
-        augmented: training products as another shop might show them (augmenting.py), and their vectors; or None.
-        described: validation products by their descriptions (described.py), and their vectors; None if stage two does not read those.
-        keys: of the steps that made the above.
-    """
-
-    catalog: Catalog
-    layout: HeadLayout
-    overlay: Overlay
-    parts: Mapping[str, Labelled]
-    encoders: Mapping[str, Path]
-    vectors: Vectors
-    masked: tuple[Mapping[str, Labelled], Vectors] | None
-    augmented: tuple[Labelled, Vectors] | None
-    described: tuple[Labelled, Vectors] | None
-    keys: tuple[str, ...]
-
-    @property
-    def tree(self) -> Taxonomy:
-        return self.layout.tree
-
-    def data(self, split: str) -> FusionData:
-        """Labelled products of a split as stage two reads them; those of `train` that are masked or augmented once more."""
-        own = FusionData(*self.vectors.of(self.parts[split]), self.layout.end_targets(self.parts[split].targets))
-        if split != "train":
-            return own
-        more = [(self.masked[0][split], self.masked[1])] if self.masked is not None else []
-        for part, vectors in [*more, *([self.augmented] if self.augmented is not None else [])]:
-            if len(part):
-                own = own.and_then(FusionData(*vectors.of(part), self.layout.end_targets(part.targets)))
-        return own
 
 
 def prepare(
@@ -106,6 +62,7 @@ def prepare(
     crosswalk: Crosswalk | None = None,
     labels: Path | None = None,
     change_test_labels: bool = False,
+    start: Start | None = None,
     on_progress: Progress = print,
 ) -> Prepared:
     """Feeds or one catalog folder -> catalog, encoders, features, stage one in OUT. Assumes a cluster is joined.
@@ -113,6 +70,7 @@ def prepare(
     Args:
         labels: reviewed labels to lay over the catalog's (overlay.py); what they change of train and validation is trained anew.
         change_test_labels: they may change test products too; training does not see it.
+        start: another run, whose encoders, features and weights are gone on from; None: all is made anew.
 
     Raises:
         OverlayError: reviewed labels that do not fit the catalog.
@@ -150,16 +108,20 @@ def prepare(
 
     files, limits = catalog.product_files(), config.ingest.pictures.limits
     place = Place(out, files, tree, limits, config.scaling, steps, on_progress)
-    stage_one_folder, key_one_encoder = ready_encoder(
-        "stage_one", config.stage_one_encoder, config.stage_one_pretraining, None, parts["train"], place
-    )
+
+    def ready(name: str, encoder: EncoderConfig, training: EncoderTraining | None, adaptation: EncoderTraining | None = None) -> tuple[Path, str]:
+        return start.encoder(name, out, steps) if start else ready_encoder(name, encoder, training, adaptation, parts["train"], place)
+
+    stage_one_folder, key_one_encoder = ready("stage_one", config.stage_one_encoder, config.stage_one_pretraining)
     folders, keys = {}, {}
     for name, encoder_config in config.encoders.items():
         if name not in modalities.values():
             continue
         training = config.pretraining.get(name, EncoderTraining())
-        folders[name], keys[name] = ready_encoder(name, encoder_config, training, config.adaptation.get(name), parts["train"], place)
+        folders[name], keys[name] = ready(name, encoder_config, training, config.adaptation.get(name))
 
+    if start is not None:
+        start.features(out)
     # Embedding finds for itself what is there already, down to the single product.
     on_progress("features ...")
 
@@ -188,7 +150,7 @@ def prepare(
         described = write_described(catalog, parts["validation"], config.stage_one_encoder.reading, out / DESCRIBED)
     by_description = embedded([str(out / DESCRIBED)], folders, "features_described", ["text"]) if described else {}
 
-    key_one = _fit_stage_one(stage_one_folder, parts, layout, out, config, steps, [digest, key_one_encoder], on_progress)
+    key_one = fit_stage_one(stage_one_folder, parts, layout, out, config, steps, [digest, key_one_encoder], start, on_progress)
     stage_one = TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads) if STAGE_ONE_VECTOR in modalities else None
     vectors = Vectors({name: found for name, found in features.items() if name in modalities}, stage_one)
     # The same images, other texts.
@@ -210,6 +172,7 @@ def fit(
     crosswalk: Crosswalk | None = None,
     labels: Path | None = None,
     change_test_labels: bool = False,
+    start: Start | None = None,
     on_progress: Progress = print,
 ) -> Bundle:
     """Feeds or one catalog folder -> OUT/bundle. Assumes a cluster is joined. Arguments and errors as in `prepare`."""
@@ -222,13 +185,15 @@ def fit(
         crosswalk=crosswalk,
         labels=labels,
         change_test_labels=change_test_labels,
+        start=start,
         on_progress=on_progress,
     )
     catalog, overlay = prepared.catalog, prepared.overlay
     parts, folders, vectors, tree = prepared.parts, prepared.encoders, prepared.vectors, prepared.tree
     out = out.absolute()
     steps = Steps(out, on_progress)
-    task, key_two = _fit_stage_two(prepared, out, config, steps, on_progress)
+    task, key_two = fit_stage_two(prepared, out, config, steps, start, on_progress)
+    versions = versions_of(history_of(catalog), tree)
     made_of = [*prepared.keys, config.hierarchy]
     experts, key_experts = ready_experts(
         config.stage_two, parts["train"], catalog.product_files(), folders, prepared.layout, out, config.seed, steps, made_of, on_progress
@@ -241,7 +206,7 @@ def fit(
         used = {m.name: places[m.name] for m in task.modalities}
         stage_two = MultimodalStageSettings(
             modalities=tuple(ModalitySettings(name=m.name, encoder=used[m.name][0], tower=used[m.name][1], dim=m.dim) for m in task.modalities),
-            fusion=config.stage_two.fusion,
+            fusion=task.config,
             members=config.stage_two.members,
             image_limits=config.ingest.pictures.limits,
             words=config.stage_two.words.text if config.stage_two.words and experts.words else None,
@@ -273,14 +238,16 @@ def fit(
                 "seed": config.seed,
                 "calibration": figures,
                 "config": config.model_dump(mode="json"),
+                **({"gone_on_from": start.bundle.version} if start is not None else {}),
             },
             fill=fill,
+            versions=versions,
         )
 
     # The digest of a bundle is over its content; half of one is no use.
     if (out / "bundle").exists() and not (out / "bundle" / "manifest.json").exists():
         shutil.rmtree(out / "bundle")
-    trust = [config.hierarchy, config.calibration, config.gate, config.backoff, config.conformal]
+    trust = [config.hierarchy, config.calibration, config.gate, config.backoff, config.conformal, *([versions] if versions.earlier else [])]
     steps.run(
         "bundle",
         [*prepared.keys, key_two, key_experts, config.stage_two.model_dump(include={"names", "descriptions", "unknown_platforms"}), *trust],
@@ -288,61 +255,6 @@ def fit(
         make_bundle,
     )
     return Bundle.open(out / "bundle")
-
-
-def _fit_stage_one(
-    encoder: Path,
-    parts: Mapping[str, Labelled],
-    layout: HeadLayout,
-    out: Path,
-    config: FitConfig,
-    steps: Steps,
-    inputs: list[Any],
-    on_progress: Progress,
-) -> str:
-    folder = out / STAGE_ONE
-    task = text_task(encoder, layout.tree, config.stage_one, config.objective(config.stage_one.loss, layout, parts["train"].targets))
-
-    def make() -> None:
-        tables = {}
-        for split in ("train", "validation"):
-            rows = [row for row, text in enumerate(parts[split].texts) if text]
-            texts = [parts[split].texts[row] or "" for row in rows]
-            tables[split] = text_rows(task, texts, layout.end_targets(parts[split].targets[rows]))
-        loop = config.stage_one.loop.model_copy(update={"seed": config.seed})
-        fit_on_ray(task, tables, loop=loop, scaling=config.scaling, out=folder, on_progress=on_progress)
-
-    inputs = [*inputs, config.hierarchy, config.stage_one, config.stage_one_encoder.reading, config.scaling, config.seed]
-    key = steps.run("stage one", inputs, folder, make)
-    exported = folder / "exported"
-    return steps.run("stage one exported", [key, EXPORT_FORMAT], exported, lambda: export(task, folder / "model.safetensors", exported))
-
-
-def _fit_stage_two(prepared: Prepared, out: Path, config: FitConfig, steps: Steps, on_progress: Progress) -> tuple[FusionStageTask, str]:
-    folder = out / STAGE_TWO
-    data = {split: prepared.data(split) for split in ("train", "validation")}
-    train, layout, sources = data["train"], prepared.layout, prepared.vectors
-    objective = config.objective(config.stage_two.loss, layout, prepared.parts["train"].targets)
-    task = FusionStageTask(modalities_of(train.vectors, train.present, sources.reads), layout.tree, config.stage_two.fusion, objective=objective)
-
-    def make() -> None:
-        readable = {split: part.readable() for split, part in data.items()}
-        tables = {split: fusion_rows(part.vectors, part.present, part.targets) for split, part in readable.items()}
-        members = config.stage_two.members
-        places = [folder] if members == 1 else [folder / f"member_{member}" for member in range(members)]
-        weights = []
-        for member, place in enumerate(places):
-            if members > 1:
-                on_progress(f"  member {member + 1} of {members}")
-            loop = config.stage_two.loop.model_copy(update={"seed": config.seed + member})
-            weights.append(fit_on_ray(task, tables, loop=loop, scaling=config.scaling, out=place, on_progress=on_progress))
-        if members > 1:
-            join_members(weights, folder / "model.safetensors")
-
-    fingerprints = [f"{name} {fingerprint}" for name, fingerprint in sources.fingerprints.items()]
-    shown = [config.masked_titles, config.augmentation or ""]
-    inputs = [*prepared.keys, *fingerprints, *shown, config.hierarchy, config.stage_two.without_experts, config.scaling, config.seed]
-    return task, steps.run("stage two", inputs, folder, make)
 
 
 def _cascade(

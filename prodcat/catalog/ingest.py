@@ -1,6 +1,5 @@
 """Feeds -> catalog, in this process. What needs all rows at once (duplicate keys, groups, splits, the tree) is decided here, for Ray too."""
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from prodcat.catalog.splits import Assignment, assign
 from prodcat.catalog.summary import UNKNOWN, IngestSummary
 from prodcat.contracts import REJECTED, SPLITS, enforce, rows_to_table
 from prodcat.errors import FeedError
-from prodcat.taxonomy import Taxonomy, format_path
+from prodcat.taxonomy import Taxonomy
 
 # Plan, folder to write to, configuration, tree, crosswalk -> outcomes in any order. Serial here, Ray in distributed.py.
 Execute = Callable[[Plan, Path, IngestConfig, Taxonomy | None, Crosswalk | None], Iterator[Outcome]]
@@ -99,7 +98,7 @@ def ingest(
                 examples.setdefault(reason, text)
         summary = _summary(index, rejected, examples, assignment, gone, planned.skipped, time.perf_counter() - started)
         splits = pa.table({"key": assignment.keys, "group": assignment.groups, "split": assignment.splits})
-        store.publish(out, tree, enforce(splits, SPLITS, "ingest"), _digest(index), asdict(summary), config.model_dump(mode="json"))
+        store.publish(out, tree, enforce(splits, SPLITS, "ingest"), store.content_digest(index), asdict(summary), config.model_dump(mode="json"))
     except BaseException:
         store.abandon(out)
         raise
@@ -169,13 +168,6 @@ def _nothing_came_out(sources: Sequence[str], rejected: Counter[str], folder: Pa
     files = sorted((folder / "rejected").iterdir())
     example = pq.read_table(files[0], partitioning=None).slice(0, 1).to_pylist()[0]
     return f"{list(sources)}: no row became a product ({counts}). The first: {example['source']}, row {example['row']}: {example['detail']}"
-
-
-def _digest(index: pa.Table) -> str:
-    sha = hashlib.sha256()
-    for row in index.select(["key", "digest", "path"]).sort_by("key").to_pylist():
-        sha.update(f"{row['key']}\t{row['digest']}\t{format_path(row['path'] or ())}\n".encode())
-    return sha.hexdigest()
 
 
 def _summary(

@@ -2,11 +2,13 @@
 
 catalog.json            digest, counts, configuration; written last, so a folder without it is no catalog
 taxonomy.json           the tree (none if no product is labelled and no tree was given)
+history.json            how the tree came about (recategorization/versions.py); none for a tree of the first version
 products/part-*.parquet PRODUCTS, in source order
 rejected/part-*.parquet REJECTED
 splits.parquet          SPLITS, oldest product first (not in the order of products: join by key)
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -20,11 +22,12 @@ import pyarrow.parquet as pq
 
 from prodcat.contracts import PRODUCTS, REJECTED, SPLITS
 from prodcat.errors import FeedError
-from prodcat.taxonomy import Taxonomy
+from prodcat.taxonomy import Taxonomy, format_path
 
 FORMAT = 2
+TAXONOMY, HISTORY = "taxonomy.json", "history.json"
 _INCOMING = ".incoming"
-_PARTS = ("products", "rejected", "splits.parquet", "taxonomy.json")
+_PARTS = ("products", "rejected", "splits.parquet", TAXONOMY, HISTORY)
 
 
 class Catalog:
@@ -60,11 +63,20 @@ class Catalog:
     @cached_property
     def taxonomy(self) -> Taxonomy | None:
         """The category tree; None if no product is labelled and none was given."""
-        return Taxonomy.load(self.path / "taxonomy.json") if "taxonomy.json" in self._manifest["files"] else None
+        return Taxonomy.load(self.path / TAXONOMY) if TAXONOMY in self._manifest["files"] else None
+
+    @property
+    def history(self) -> Path | None:
+        """The file that says how the tree came about; None for a tree of the first version."""
+        return self.path / HISTORY if HISTORY in self._manifest["files"] else None
 
     def summary(self) -> dict[str, Any]:
         """The IngestSummary's fields."""
         return dict(self._manifest["summary"])
+
+    def config(self) -> dict[str, Any]:
+        """The IngestConfig's fields."""
+        return dict(self._manifest["config"])
 
     def product_files(self) -> list[str]:
         """Parquet files of PRODUCTS, in source order."""
@@ -84,9 +96,13 @@ class Catalog:
         """SPLITS: one row a product, oldest product first; join by key."""
         return self._read([str(self.path / "splits.parquet")], SPLITS, None)
 
+    def rejected_files(self) -> list[str]:
+        """Parquet files of REJECTED, in source order."""
+        return [str(self.path / name) for name in self._manifest["files"] if name.startswith("rejected/")]
+
     def rejected(self) -> pa.Table:
         """REJECTED, in source order."""
-        return self._read([str(self.path / name) for name in self._manifest["files"] if name.startswith("rejected/")], REJECTED, None)
+        return self._read(self.rejected_files(), REJECTED, None)
 
     @staticmethod
     def _read(files: Sequence[str], schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
@@ -122,6 +138,14 @@ def earlier_splits(out: Path) -> list[tuple[str, str, str]]:
     return []
 
 
+def content_digest(index: pa.Table) -> str:
+    """Catalog.digest. Args: index: columns key, digest and path of all products, in any order."""
+    sha = hashlib.sha256()
+    for row in index.select(["key", "digest", "path"]).sort_by("key").to_pylist():
+        sha.update(f"{row['key']}\t{row['digest']}\t{format_path(row['path'] or ())}\n".encode())
+    return sha.hexdigest()
+
+
 def begin(out: Path) -> Path:
     """An empty folder inside `out` where the next catalog is put together; the present one stays readable meanwhile."""
     incoming = out / _INCOMING
@@ -133,11 +157,13 @@ def begin(out: Path) -> Path:
 
 
 def publish(out: Path, taxonomy: Taxonomy | None, splits: pa.Table, digest: str, summary: dict[str, Any], config: dict[str, Any]) -> None:
-    """What `begin` gave becomes the catalog in `out`."""
+    """What `begin` gave becomes the catalog in `out`. The history that lies in `out` stays where the tree stays what it was."""
     incoming = out / _INCOMING
     pq.write_table(splits, incoming / "splits.parquet")
     if taxonomy is not None:
-        taxonomy.save(incoming / "taxonomy.json")
+        taxonomy.save(incoming / TAXONOMY)
+        if (out / HISTORY).is_file() and (out / TAXONOMY).is_file() and Taxonomy.load(out / TAXONOMY) == taxonomy:
+            shutil.copyfile(out / HISTORY, incoming / HISTORY)
     files = sorted(str(file.relative_to(incoming)) for file in incoming.rglob("*") if file.is_file())
     manifest = {"format": FORMAT, "digest": digest, "files": files, "summary": summary, "config": config}
     (incoming / "catalog.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
     manifest.json      format, version, sums, encoder fingerprints, what it was trained on
     taxonomy.json      the tree
+    versions.json      how answers read in earlier versions of the tree; none for a tree of the first version
     cascade.yaml       decoder, stops, calibration of both stages, gate, back-off, conformal sets, text fields
     stage_one/         model.onnx, tokenizer.json, text_stage.yaml
     stage_two/         model.safetensors, modalities.safetensors, multimodal_stage.yaml; words.safetensors, words.json
@@ -33,6 +34,7 @@ from prodcat.prediction.cascade import Cascade, CascadeSettings
 from prodcat.prediction.preparing import CORRECTION, Preparation
 from prodcat.prediction.preparing import SETTINGS as PREPARING
 from prodcat.prediction.text_stage import TextStage
+from prodcat.prediction.versions import VERSIONS, Versions
 from prodcat.taxonomy import HeadLayout, Taxonomy
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ class Bundle:
         folder = Path(folder)
         manifest = _manifest(folder)
         for name, digest in manifest.files.items():
-            if only is not None and name not in (TAXONOMY, CASCADE) and not only(name):
+            if only is not None and name not in (TAXONOMY, CASCADE, VERSIONS) and not only(name):
                 continue
             path = folder / name
             if not path.is_file():
@@ -108,6 +110,11 @@ class Bundle:
     def layout(self) -> HeadLayout:
         """The columns of both stages' logits."""
         return self.settings.layout(self.tree)
+
+    @cached_property
+    def versions(self) -> Versions:
+        """The versions of the tree that it answers in. Raises BundleError for a file of another tree."""
+        return Versions.load(self.folder / VERSIONS, self.tree) if VERSIONS in self.manifest.files else Versions()
 
     def text_stage(self, *, threads: int = 1) -> TextStage:
         """Raises BundleError where the model's logits have other columns than the bundle's tree and stops."""
@@ -132,11 +139,12 @@ class Bundle:
 
     def cascade(self, *, threads: int = 1, device: str = "cpu") -> Cascade:
         """Both stages in this process."""
-        return Cascade(self.tree, self.settings, self.text_stage(threads=threads), self.multimodal_stage(device=device), self.version)
+        stage_two = self.multimodal_stage(device=device)
+        return Cascade(self.tree, self.settings, self.text_stage(threads=threads), stage_two, self.version, self.versions.present)
 
     def text_cascade(self, *, threads: int = 1) -> Cascade:
         """Stage one alone, for a process that asks stage two elsewhere."""
-        return Cascade(self.tree, self.settings, self.text_stage(threads=threads), None, self.version)
+        return Cascade(self.tree, self.settings, self.text_stage(threads=threads), None, self.version, self.versions.present)
 
     @cached_property
     def seen(self) -> np.ndarray:
@@ -174,6 +182,7 @@ def write_bundle(
     training: dict[str, Any],
     fill: Callable[[Path], None],
     also_seen: np.ndarray | None = None,
+    versions: Versions = Versions(),  # noqa: B008 - frozen
 ) -> Bundle:
     """Write everything that is not there yet, then the manifest, last: a folder without a manifest is no bundle.
 
@@ -183,6 +192,7 @@ def write_bundle(
         seen: keys of the products that training, calibration or the gate has used.
         fill: writes stage_one/, stage_two/ and encoders/ into the folder.
         also_seen: uint64, hashes of further ones (Bundle.seen of the bundle this one is made from).
+        versions: of the tree.
     """
     if folder.exists() and any(folder.iterdir()):
         raise BundleError(f"{folder}: not empty; a bundle is written into a new folder")
@@ -190,6 +200,8 @@ def write_bundle(
     fill(folder)
     tree.save(folder / TAXONOMY)
     write_settings(folder / CASCADE, settings)
+    if versions.earlier:
+        versions.save(folder / VERSIONS)
     hashes = key_hash(seen) if also_seen is None else np.union1d(key_hash(seen), also_seen)
     save_file({"seen": np.sort(hashes)}, folder / SEEN)
     files = {name: file_digest(folder / name) for name in sorted(_files(folder))}

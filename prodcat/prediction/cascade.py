@@ -76,6 +76,7 @@ class Answer:
         holds_precision: False where not even the first level is sure enough, and is answered all the same; None: the bundle wants no precision.
         candidates: the set that holds the right category with the bundle's coverage, likeliest first; None: the bundle has none.
         degraded: why stage two did not answer, though stage one was unsure: one of DEGRADED. None, as nearly always: it was not needed, or answered.
+        taxonomy_version: which version of the tree it is told in (versions.py).
     """
 
     key: str
@@ -90,6 +91,7 @@ class Answer:
     holds_precision: bool | None = None
     candidates: tuple[CategoryPath, ...] | None = None
     degraded: str | None = None
+    taxonomy_version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +170,13 @@ class Cascade:
     Args:
         stage_two: None in a process that holds stage one only; then `classify` may not be called.
         version: of the bundle; every answer names it.
+        taxonomy_version: of the tree; the same.
     """
 
-    def __init__(self, tree: Taxonomy, settings: CascadeSettings, stage_one: StageOne, stage_two: StageTwo | None, version: str) -> None:
-        self.tree, self.settings, self.version = tree, settings, version
+    def __init__(
+        self, tree: Taxonomy, settings: CascadeSettings, stage_one: StageOne, stage_two: StageTwo | None, version: str, taxonomy_version: int = 1
+    ) -> None:
+        self.tree, self.settings, self.version, self.taxonomy_version = tree, settings, version, taxonomy_version
         self.layout = settings.layout(tree)
         self.stage_one, self.stage_two = stage_one, stage_two
 
@@ -267,6 +272,7 @@ class Cascade:
                     stopped_at_parent=stopped,
                     holds_precision=None if holds is None else bool(holds[row]),
                     candidates=self._candidates(confidences[row], end),
+                    taxonomy_version=self.taxonomy_version,
                 )
             )
         return answers

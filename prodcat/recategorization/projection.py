@@ -77,7 +77,11 @@ def project(vectors: np.ndarray, config: ProjectionConfig, seed: int) -> Project
         "n_epochs": config.epochs,
         "random_state": seed,
     }
-    places = _umap()(**settings, metric="cosine").fit_transform(vectors)
+    umap = _umap()
+    if umap.__module__.startswith("umap"):
+        # What a seed makes of it; said here, it does not warn.
+        settings["n_jobs"] = 1
+    places = umap(**settings, metric="cosine").fit_transform(vectors)
     return Projection(vectors, np.asarray(places, dtype=np.float32), config.neighbours)
 
 

@@ -21,6 +21,7 @@ from prodcat.serving.identity import RequestIdentity
 from prodcat.serving.json_routes import DirectAPI, JsonRoute
 from prodcat.serving.keys import KeyRing
 from prodcat.serving.limits import BodyLimit, RequestLimits
+from prodcat.serving.models import Asked
 from prodcat.serving.recent import Result
 from prodcat.serving.refusals import Refused, refused
 from prodcat.serving.remote_images import RemoteImageConfig, RemoteImages
@@ -66,7 +67,7 @@ class Answering(Protocol):
     @property
     def info(self) -> ModelInfo: ...
 
-    async def classify(self, products: Sequence[Product]) -> list[Result]:
+    async def classify(self, products: Sequence[Product], asked: Asked = ()) -> list[Result]:
         """n products -> n results in order. Raises Overloaded."""
 
     def close(self) -> None: ...
@@ -118,7 +119,7 @@ def create_api(
 
     async def answer(body: ClassifyRequest, image: bytes | None = None) -> ClassifyResponse:
         (product,) = await remote.added([to_product(body, image)], [body.image_url])
-        response = product if isinstance(product, Problem) else to_response((await models.classify([product]))[0])
+        response = product if isinstance(product, Problem) else to_response((await models.classify([product], _asked([body])))[0])
         if isinstance(response, Problem):
             reason = response.error.reason
             raise Refused(503 if reason in DEGRADED else 422, reason, response.error.message)
@@ -126,7 +127,8 @@ def create_api(
 
     async def answer_all(bodies: Sequence[ClassifyRequest]) -> list[ClassifyResponse | Problem]:
         products = await remote.added([to_product(each) for each in bodies], [each.image_url for each in bodies])
-        results = iter(await models.classify([product for product in products if isinstance(product, Product)]))
+        asked = _asked([body for body, product in zip(bodies, products, strict=True) if isinstance(product, Product)])
+        results = iter(await models.classify([product for product in products if isinstance(product, Product)], asked))
         return [product if isinstance(product, Problem) else to_response(next(results)) for product in products]
 
     async def classify(body: ClassifyRequest) -> ClassifyResponse:
@@ -188,6 +190,10 @@ def create_api(
 
     api.go_direct()
     return api
+
+
+def _asked(bodies: Sequence[ClassifyRequest]) -> Asked:
+    return [body.taxonomy_version for body in bodies] if any(body.taxonomy_version is not None for body in bodies) else ()
 
 
 def _keep_nulls(api: FastAPI) -> None:

@@ -65,6 +65,7 @@ def to_response(result: Answer | Unreadable) -> ClassifyResponse | Problem:
         candidates=None if result.candidates is None else [list(path) for path in result.candidates],
         candidates_under=None if result.candidates is None else list(common_path(result.candidates)),
         degraded=result.degraded,
+        taxonomy_version=result.taxonomy_version,
     )
 
 
@@ -73,6 +74,7 @@ def model_info(bundle: Bundle, limits: dict[str, float]) -> ModelInfo:
     return ModelInfo(
         bundle=bundle.version,
         taxonomy=tree.hash,
+        taxonomy_version=bundle.versions.present,
         categories=len(tree),
         leaves=int(tree.is_leaf.sum()),
         levels=tree.depth,

@@ -164,7 +164,7 @@ class TextStage:
         def closed() -> None:
             self._stage_two.pop(model).close()
 
-        model = Model(cascade, client.read, info, limits, threads=text.threads, on_closed=closed)
+        model = Model(cascade, client.read, info, limits, threads=text.threads, versions=bundle.versions, on_closed=closed)
         self._stage_two[model] = client
         return model
 

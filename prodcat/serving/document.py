@@ -13,6 +13,7 @@ from prodcat.contracts import Product
 from prodcat.serving.api import create_api
 from prodcat.serving.authentication import describe_keys
 from prodcat.serving.limits import RequestLimits
+from prodcat.serving.models import Asked
 from prodcat.serving.recent import Result
 from prodcat.serving.schema import ModelInfo
 
@@ -24,7 +25,7 @@ class _Nobody:
     def info(self) -> ModelInfo:
         self._asked()
 
-    async def classify(self, products: Sequence[Product]) -> list[Result]:
+    async def classify(self, products: Sequence[Product], asked: Asked = ()) -> list[Result]:
         self._asked()
 
     def close(self) -> None: ...

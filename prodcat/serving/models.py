@@ -14,12 +14,16 @@ import numpy as np
 from prodcat.contracts import Product
 from prodcat.errors import ProdcatError
 from prodcat.prediction.cascade import Answer, Cascade, StageTwoOutput
+from prodcat.prediction.versions import Versions
 from prodcat.serving.first_pass import FirstPassQueue
 from prodcat.serving.limits import RequestLimits
 from prodcat.serving.recent import RecentAnswers, Result, content_key
 from prodcat.serving.schema import CanaryInfo, ModelInfo
 from prodcat.serving.stage_two import StageTwoError
 from prodcat.serving.store import Entry, Promoted
+
+Asked = Sequence[int | None]
+"""The version of the tree that each product is to be answered in; None: the last. Empty: all in the last."""
 
 AskStageTwo = Callable[[list[Product], np.ndarray | None], Awaitable[StageTwoOutput]]
 """n products and stage one's vectors of them -> stage two's output, in order. Raises StageTwoError if there is none (StageTwoClient.read)."""
@@ -39,6 +43,7 @@ class Model:
         cascade: `first`, `finish` and `alone` run in this process; its stage two is not used.
         ask: this bundle's stage two.
         threads: stage one's, see FirstPassQueue.
+        versions: of the bundle's tree.
         on_closed: called once, when nothing is under way any more.
     """
 
@@ -50,22 +55,25 @@ class Model:
         limits: RequestLimits,
         *,
         threads: int = 1,
+        versions: Versions = Versions(),  # noqa: B008 - frozen
         on_closed: Callable[[], None] = lambda: None,
     ) -> None:
-        self.cascade, self.info = cascade, info
+        self.cascade, self.info, self.versions = cascade, info, versions
         self._ask, self._on_closed = ask, on_closed
         self._queue = FirstPassQueue(cascade.first, threads=threads, most=limits.max_waiting_products)
         self._recent = RecentAnswers(self._classify, seconds=limits.recent_seconds, entries=limits.recent_entries)
         self._under_way = 0
         self._closed = False
 
-    async def classify(self, products: Sequence[Product]) -> list[Result]:
+    async def classify(self, products: Sequence[Product], asked: Asked = ()) -> list[Result]:
         """n products -> n results in order. Raises Overloaded."""
         self._under_way += 1
         try:
-            return await self._recent.classify(products)
+            results = await self._recent.classify(products)
         finally:
             self._under_way -= 1
+        # What is kept for the next who asks is told in no version but the last.
+        return [self.versions.told(result, version, self.cascade.tree) for result, version in zip(results, asked, strict=True)] if asked else results
 
     def retire(self) -> None:
         """Give its threads back, after every request that has begun with it or was about to."""
@@ -158,42 +166,45 @@ class Models:
             if model is not None:
                 model.close()
 
-    async def classify(self, products: Sequence[Product]) -> list[Result]:
+    async def classify(self, products: Sequence[Product], asked: Asked = ()) -> list[Result]:
         """As Model.classify; a product always goes to the same bundle, whatever it is sent with, and a canary that fails costs no answer."""
         current, canary = self.current, self.canary
         if canary is None:
-            return await current.classify(products)
-        tries = [self._for_canary(product) for product in products]
-        new = [product for product, tried in zip(products, tries, strict=True) if tried]
-        old = [product for product, tried in zip(products, tries, strict=True) if not tried]
-        by_new, by_old = await asyncio.gather(self._by_canary(canary, current, new), current.classify(old))
+            return await current.classify(products, asked)
+        versions = asked or [None] * len(products)
+        # A version that only one of the two knows is the current bundle's to answer or to refuse.
+        known = min(current.versions.present, canary.versions.present)
+        tries = [self._for_canary(product) and (version or 1) <= known for product, version in zip(products, versions, strict=True)]
+        rows = {kind: [row for row, tried in enumerate(tries) if tried == kind] for kind in (True, False)}
+        new, old = (([products[row] for row in rows[kind]], [versions[row] for row in rows[kind]]) for kind in (True, False))
+        by_new, by_old = await asyncio.gather(self._by_canary(canary, current, *new), current.classify(*old))
         results = {True: iter(by_new), False: iter(by_old)}
         return [next(results[tried]) for tried in tries]
 
     def _for_canary(self, product: Product) -> bool:
         return int.from_bytes(content_key(product)[:8], "little") / 2**64 < self.share
 
-    async def _by_canary(self, canary: Model, current: Model, products: list[Product]) -> list[Result]:
+    async def _by_canary(self, canary: Model, current: Model, products: list[Product], asked: Asked) -> list[Result]:
         if not products:
             return []
         done = self.comparison
         try:
-            results = await canary.classify(products)
+            results = await canary.classify(products, asked)
         except Exception:  # noqa: BLE001 - whatever a new bundle does wrong, the current one answers
             _log.exception("canary %s failed", canary.info.bundle)
             done.failed += len(products)
-            return await current.classify(products)
+            return await current.classify(products, asked)
         done.products += len(products)
         if self._compared_now + len(products) <= COMPARED_AT_ONCE:
-            task = asyncio.get_running_loop().create_task(self._compare(current, products, results, done))
+            task = asyncio.get_running_loop().create_task(self._compare(current, products, asked, results, done))
             self._comparing.add(task)
             task.add_done_callback(self._comparing.discard)
         return results
 
-    async def _compare(self, current: Model, products: list[Product], results: list[Result], done: Comparison) -> None:
+    async def _compare(self, current: Model, products: list[Product], asked: Asked, results: list[Result], done: Comparison) -> None:
         self._compared_now += len(products)
         try:
-            done.add(results, await current.classify(products))
+            done.add(results, await current.classify(products, asked))
         except Exception as error:  # noqa: BLE001 - nobody waits for it, and the current bundle's failures show in its own answers
             _log.info("not compared: %s", error)
         finally:

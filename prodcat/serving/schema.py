@@ -50,11 +50,13 @@ EXAMPLE_ANSWER: dict[str, Any] = {
     "candidates": None,
     "candidates_under": None,
     "degraded": None,
+    "taxonomy_version": 1,
 }
 _EXAMPLE_PROBLEM = {"error": {"reason": "nothing_to_read", "message": "neither title nor image; send at least one", "request_id": "0b6f8d7c5a4e4f0f"}}
 _EXAMPLE_MODEL: dict[str, Any] = {
     "bundle": "8c1f0d2e9a7b",
     "taxonomy": "5d0c6f7e1b2a",
+    "taxonomy_version": 1,
     "categories": 96,
     "leaves": 60,
     "levels": 3,
@@ -97,6 +99,12 @@ class ClassifyRequest(BaseModel):
     image: str | None = Field(None, description="the image file (JPEG, PNG, WebP, GIF, BMP, TIFF) in base64, with or without a data: URL prefix")
     image_url: Annotated[_Url | None, AfterValidator(_present)] = Field(
         None, description="instead of `image`: where the image file is, on a host that the server's images_by_url.allow names; off by default"
+    )
+    taxonomy_version: int | None = Field(
+        None,
+        ge=1,
+        description="the version of the category tree to be answered in, from 1 to the one /v1/model names; null: that one. What is new since is "
+        "answered by the category it was cut from",
     )
 
     @model_validator(mode="before")
@@ -163,6 +171,7 @@ class ClassifyResponse(BaseModel):
         description="why stage two did not answer although stage one was unsure (" + ", ".join(DEGRADED) + "); null, as nearly always: it was not "
         "needed, or did. Stage one's own answer with its own confidence stands here then; ask again later for a better one"
     )
+    taxonomy_version: int = Field(description="the version of the category tree that the paths and ids here are of")
 
 
 class ProblemDetail(BaseModel):
@@ -215,6 +224,7 @@ class ModelInfo(BaseModel):
 
     bundle: str = Field(description="version: equal for equal content")
     taxonomy: str = Field(description="hash of the category tree")
+    taxonomy_version: int = Field(1, description="its version; products may be answered in any from 1 to it (taxonomy_version)")
     categories: int
     leaves: int
     levels: int

@@ -186,7 +186,11 @@ def _malformed(found: str) -> Refused:
     return Refused(400, "invalid_form", f"the body is no form: {found}; {_HOW}")
 
 
-_TEXT_SCHEMAS = {name: {"type": "string", "description": field.description} for name, field in ClassifyRequest.model_fields.items() if name != IMAGE}
+_TEXT_SCHEMAS = {
+    name: {"type": "integer" if field.annotation == int | None else "string", "description": field.description}
+    for name, field in ClassifyRequest.model_fields.items()
+    if name != IMAGE
+}
 FORM_BODY: dict[str, Any] = {
     "requestBody": {
         "content": {

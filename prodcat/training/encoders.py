@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from pydantic import Field
@@ -30,8 +30,8 @@ from prodcat.taxonomy import Taxonomy
 from prodcat.training.loop import Batch, LoopConfig
 
 
-class EncoderTraining(Config):
-    """How an encoder is trained."""
+class TowerTraining(Config):
+    """How the weights of an encoder folder move, whatever they learn from."""
 
     loop: LoopConfig = LoopConfig(epochs=10, batch_size=128, learning_rate=1e-3, weight_decay=0.05)
     encoder_rate: float = Field(
@@ -46,6 +46,11 @@ class EncoderTraining(Config):
     pixels: int | None = Field(
         None, ge=16, description="vit, clip: side of the images while training, position embeddings resampled there and back; null: the encoder's own"
     )
+
+
+class EncoderTraining(TowerTraining):
+    """How an encoder is trained."""
+
     mask_share: float = Field(0.15, gt=0, lt=1, description="roberta: share of the tokens that are predicted")
     categories: LoopConfig | None = Field(
         None, description="roberta: after masked language modelling, the training by the catalog's categories, at the same rates; null: none"
@@ -53,8 +58,20 @@ class EncoderTraining(Config):
     smallest_crop: float = Field(0.6, gt=0, le=1, description="vit, clip: smallest share of the image's area that a random crop keeps")
 
 
+class Priced:
+    """The part of a Task whose module prices a batch itself."""
+
+    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
+        loss: Tensor = module(batch)
+        return loss
+
+    def badness(self, module: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+        size = len(next(iter(batch.values())))
+        return module(batch) * size, size
+
+
 @dataclass(frozen=True)
-class EncoderTask:
+class EncoderTask(Priced):
     """Train the encoder of a folder by what its family learns from.
 
     Batches: roberta input_ids int32 [B, T], padded; vit image uint8 [B, S, S, 3] and targets int32 [B, D]; clip image and input_ids.
@@ -77,28 +94,19 @@ class EncoderTask:
 
     def image(self, encoder: Encoder) -> ImageInput | None:
         """How images are prepared while training; None for a family without."""
-        own: ImageInput | None = getattr(encoder.towers.get("image"), "image", None)
-        return own if own is None or self.training.pixels is None else own.model_copy(update={"size": self.training.pixels})
+        return seen(encoder, self.training)
 
     def rates(self, module: nn.Module) -> dict[str, float]:
         return layer_rates([name for name, _ in module.named_parameters()], self.training)
 
-    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
-        loss: Tensor = module(batch)
-        return loss
-
-    def badness(self, module: nn.Module, batch: Batch) -> tuple[Tensor, int]:
-        size = len(next(iter(batch.values())))
-        return module(batch) * size, size
-
 
 # A block of a tower and its number, as transformers, timm and open_clip call them; and what lies below the first block.
 _BLOCK = re.compile(r"^(?P<tower>encoder\..*?(?:blocks|layers?|resblocks))\.(?P<number>\d+)\.")
-_BELOW = re.compile(r"embed|cls_token|class_token|conv1|ln_pre")
+_BELOW = re.compile(r"embed|cls_token|class_token|reg_token|conv1|ln_pre|norm_pre")
 _OWN = "encoder."
 
 
-def layer_rates(names: Sequence[str], training: EncoderTraining) -> dict[str, float]:
+def layer_rates(names: Sequence[str], training: TowerTraining) -> dict[str, float]:
     """Parameter name -> factor on the learning rate: encoder_rate at a tower's last block, layer_decay less for each block below it."""
     blocks = {name: (match["tower"], int(match["number"])) for name in names if (match := _BLOCK.match(name))}
     depths: dict[str, int] = {}
@@ -115,6 +123,20 @@ def layer_rates(names: Sequence[str], training: EncoderTraining) -> dict[str, fl
             below = max(depths.values(), default=0) if _BELOW.search(name) else 0
         rates[name] = training.encoder_rate * training.layer_decay**below
     return rates
+
+
+def first_blocks(names: Sequence[str], count: int) -> list[str]:
+    """Of an image tower's parameters, those of its first `count` blocks and of what lies below; none if it has no further block."""
+    numbers = {name: int(match["number"]) for name in names if (match := _BLOCK.match(name))}
+    if count == 0 or max(numbers.values(), default=0) < count:
+        return []
+    return [name for name in names if (numbers[name] < count if name in numbers else _BELOW.search(name))]
+
+
+def seen(encoder: Encoder, training: TowerTraining) -> ImageInput | None:
+    """How images are prepared while training; None for a family without."""
+    own: ImageInput | None = getattr(encoder.towers.get("image"), "image", None)
+    return own if own is None or training.pixels is None else own.model_copy(update={"size": training.pixels})
 
 
 def see(encoder: Encoder, image: ImageInput | None) -> None:
@@ -262,7 +284,16 @@ def token_rows(encoder: Encoder, texts: Sequence[str]) -> Any:
     return functional.pad(ids, (0, settings.max_tokens - ids.shape[1]), value=settings.pad_id).numpy()
 
 
-def save_trained(task: EncoderTask, weights: Path, ready: Path) -> None:
+class FolderTask(Protocol):
+    """A Task whose module holds the encoder of a folder as `encoder`."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    def image(self, encoder: Encoder) -> ImageInput | None: ...
+
+
+def save_trained(task: FolderTask, weights: Path, ready: Path) -> None:
     """The encoder of task.folder with its trained weights -> a whole encoder folder."""
     encoder = load(task.folder)
     tower: Any = encoder.towers.get("image")

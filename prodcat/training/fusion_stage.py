@@ -88,16 +88,24 @@ class FusionStageConfig(Config):
 
 @dataclass(frozen=True)
 class FusionStageTask:
-    """Classify products from their stored features."""
+    """Classify products from their stored features.
+
+    Args:
+        start: state of a FusionStageModule of this shape to start from; None: random weights.
+    """
 
     modalities: tuple[Modality, ...]
     tree: Taxonomy
     config: FusionConfig
     name: str = "stage two"
     objective: Objective = PLAIN
+    start: Path | None = None
 
     def build(self) -> nn.Module:
-        return FusionStageModule(self)
+        module = FusionStageModule(self)
+        if self.start is not None:
+            module.load_state_dict(load_file(self.start))
+        return module
 
     def rates(self, module: nn.Module) -> dict[str, float]:
         return {}
@@ -178,7 +186,7 @@ def modalities_of(vectors: Mapping[str, np.ndarray], present: np.ndarray, reads:
 
 
 def trained_fusion(task: FusionStageTask, weights: Path, members: int = 1) -> nn.Module:
-    fusion = build(task.modalities, task.tree, task.config, members)
+    fusion = build(task.modalities, task.objective.layout(task.tree), task.config, members)
     fusion.load_state_dict(fusion_state(load_file(weights)))
     return fusion.eval()
 

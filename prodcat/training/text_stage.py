@@ -57,6 +57,7 @@ class TextStageTask:
         text: how it reads.
         mask_id: of its tokenizer; no token is dropped where it is None.
         special_ids: never dropped.
+        start: state of a TextStageModule of this shape to start from; None: only the encoder has learned something.
     """
 
     encoder: Path
@@ -67,10 +68,15 @@ class TextStageTask:
     special_ids: tuple[int, ...]
     name: str = "stage one"
     objective: Objective = PLAIN
+    start: Path | None = None
 
     def build(self) -> nn.Module:
         encoder: Any = load(self.encoder).module
-        return TextStageModule(TextClassifier(encoder, int(encoder.config.hidden_size), self.objective.layout(self.tree), self.config.dropout), self)
+        classifier = TextClassifier(encoder, int(encoder.config.hidden_size), self.objective.layout(self.tree), self.config.dropout)
+        module = TextStageModule(classifier, self)
+        if self.start is not None:
+            module.load_state_dict(load_file(self.start))
+        return module
 
     def rates(self, module: nn.Module) -> dict[str, float]:
         return {}

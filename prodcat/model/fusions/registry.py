@@ -59,6 +59,13 @@ def width(modalities: Sequence[Modality], tree: HasLayout, config: FusionConfig)
     return nearest
 
 
+def pinned(modalities: Sequence[Modality], old: HasLayout, new: HasLayout, config: FusionConfig) -> FusionConfig:
+    """The config with which a fusion over the tree `new` is as wide as this one is over `old`, so that its weights can be taken over."""
+    if config.kind == "late" and config.parameters is None:
+        return config
+    return config.model_copy(update={"parameters": _count(modalities, new, config, width(modalities, old, config))})
+
+
 def parameters(fusion: nn.Module) -> int:
     """Trainable ones."""
     return sum(parameter.numel() for parameter in fusion.parameters() if parameter.requires_grad)

@@ -15,6 +15,7 @@ from prodcat.prediction.calibration import Calibration, Curve
 from prodcat.prediction.cascade import CascadeSettings
 from prodcat.prediction.conformal import Conformal
 from prodcat.prediction.gate import Gate, GateOutcome, GatePoint, GatePrices, PlatformGate
+from prodcat.prediction.versions import VERSIONS, Earlier, Versions
 from prodcat.serving.conversion import model_info
 from prodcat.taxonomy import Taxonomy
 
@@ -51,6 +52,19 @@ def bundle(tmp_path: Path) -> Bundle:
     return write_bundle(
         tmp_path / "bundle", tree=TREE, settings=SETTINGS, encoders={"text": "f" * 64}, seen=["shop/1", "shop/2"], training={"seed": 0}, fill=fill
     )
+
+
+def test_a_bundle_of_a_later_version_carries_how_the_earlier_ones_read(bundle: Bundle, tmp_path: Path) -> None:
+    assert bundle.versions == Versions()
+    assert VERSIONS not in bundle.manifest.files
+    versions = Versions(earlier=(Earlier(told={TREE.categories[TREE.index(("a", "b"))].id: ("0", ("a", "z"))}),))
+    made = write_bundle(tmp_path / "later", tree=TREE, settings=SETTINGS, encoders={}, seen=[], training={}, fill=fill, versions=versions)
+    assert made.versions == versions
+    assert made.versions.present == 2
+    # A text replica checks it, too: it is what it answers by.
+    (made.folder / VERSIONS).write_text("{}")
+    with pytest.raises(BundleError, match=r"versions\.json: its SHA-256"):
+        Bundle.open(made.folder, only=for_text_stage)
 
 
 def test_opens_as_it_was_written(bundle: Bundle) -> None:

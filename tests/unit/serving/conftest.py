@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import httpx
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 
 from prodcat.contracts import Product
 from prodcat.encoders.inputs import TextReading, product_text
@@ -80,3 +82,17 @@ INFO = ModelInfo(
 @pytest.fixture
 def model_info() -> ModelInfo:
     return INFO
+
+
+class ToApi(httpx.BaseTransport):
+    """From the client's requests to an application in this process."""
+
+    def __init__(self, server: TestClient) -> None:
+        self._server = server
+        self.seen: list[httpx.Request] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        headers = [(name, value) for name, value in request.headers.multi_items() if name != "host"]
+        answer = self._server.request(request.method, str(request.url.raw_path, "ascii"), content=request.read(), headers=dict(headers))
+        return httpx.Response(answer.status_code, headers=dict(answer.headers), content=answer.content)

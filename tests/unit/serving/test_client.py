@@ -18,10 +18,12 @@ from prodcat.prediction.cascade import Answer, Unreadable
 from prodcat.serving.api import create_api
 from prodcat.serving.first_pass import Overloaded
 from prodcat.serving.limits import RequestLimits
+from prodcat.serving.models import Asked
 from prodcat.serving.recent import Result
 from prodcat.serving.schema import ClassifyRequest, ClassifyResponse, Problem
 
 from .conftest import INFO as PLAIN_INFO
+from .conftest import ToApi
 
 LIMITS = RequestLimits(max_body_bytes=2_000, max_products=3)
 INFO = PLAIN_INFO.model_copy(update={"limits": LIMITS.model_dump()})
@@ -36,7 +38,7 @@ class Echo:
         self.calls: list[list[Product]] = []
         self.overloaded = 0
 
-    async def classify(self, products: Sequence[Product]) -> list[Result]:
+    async def classify(self, products: Sequence[Product], asked: Asked = ()) -> list[Result]:
         if self.overloaded:
             self.overloaded -= 1
             raise Overloaded("9 products are waiting already")
@@ -50,20 +52,6 @@ class Echo:
         if product.title is None and product.image is None:
             return Unreadable(product.key, "nothing_to_read", "neither title nor image; send at least one")
         return Answer(product.key, "id", path=(product.title or "?",), confidences=(0.9,), alternatives=(), stage=1, bundle="feedc0ffee00")
-
-
-class ToApi(httpx.BaseTransport):
-    """From the client's requests to an application in this process."""
-
-    def __init__(self, server: TestClient) -> None:
-        self._server = server
-        self.seen: list[httpx.Request] = []
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        self.seen.append(request)
-        headers = [(name, value) for name, value in request.headers.multi_items() if name != "host"]
-        answer = self._server.request(request.method, str(request.url.raw_path, "ascii"), content=request.read(), headers=dict(headers))
-        return httpx.Response(answer.status_code, headers=dict(answer.headers), content=answer.content)
 
 
 @pytest.fixture

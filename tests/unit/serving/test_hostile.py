@@ -20,6 +20,7 @@ from prodcat.contracts import Product
 from prodcat.prediction.cascade import Cascade
 from prodcat.serving.api import create_api
 from prodcat.serving.limits import RequestLimits
+from prodcat.serving.models import Asked
 from prodcat.serving.recent import Result
 from prodcat.serving.remote_images import RemoteImageConfig, RemoteImages
 from prodcat.serving.schema import ModelInfo
@@ -332,7 +333,7 @@ class Answering:
     def __init__(self, cascade: Cascade, info: ModelInfo) -> None:
         self._cascade, self.info = cascade, info
 
-    async def classify(self, products: Sequence[Product]) -> list[Result]:
+    async def classify(self, products: Sequence[Product], asked: Asked = ()) -> list[Result]:
         return self._cascade.classify(products)
 
     def close(self) -> None:

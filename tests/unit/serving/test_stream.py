@@ -17,7 +17,7 @@ from prodcat.prediction.cascade import Cascade, StageTwoOutput
 from prodcat.serving.api import create_api
 from prodcat.serving.first_pass import Overloaded
 from prodcat.serving.limits import BodyLimit, RequestLimits
-from prodcat.serving.models import Model, Models
+from prodcat.serving.models import Asked, Model, Models
 from prodcat.serving.recent import Result
 from prodcat.serving.schema import ModelInfo
 
@@ -38,7 +38,7 @@ class Answering:
         self.cancelled = 0
         self.before: Callable[[Sequence[Product]], Awaitable[None]] | None = None
 
-    async def classify(self, products: Sequence[Product]) -> list[Result]:
+    async def classify(self, products: Sequence[Product], asked: Asked = ()) -> list[Result]:
         self.titles += [product.title for product in products]
         try:
             if self.before is not None:

@@ -171,5 +171,5 @@ def test_the_document_names_both_kinds_of_body(client: TestClient) -> None:
     content = client.get("/openapi.json").json()["paths"]["/v1/classify"]["post"]["requestBody"]["content"]
     assert sorted(content) == ["application/json", "multipart/form-data"]
     fields = json.loads(json.dumps(content["multipart/form-data"]["schema"]["properties"]))
-    assert sorted(fields) == ["brand", "description", "image", "image_url", "language", "platform", "product_id", "title"]
+    assert sorted(fields) == ["brand", "description", "image", "image_url", "language", "platform", "product_id", "taxonomy_version", "title"]
     assert content["multipart/form-data"]["example"]["title"]
