@@ -3,7 +3,6 @@
 Every function takes `say`, which is given lines of progress, and returns a dict that JSON can hold.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -30,15 +29,16 @@ from prodcat.encoders.distributed import EmbedConfig, embed
 from prodcat.evaluating import EvaluateConfig, evaluate, open_or_ingest, summary_lines
 from prodcat.evaluation.feeds.columns import FeedQualityConfig
 from prodcat.evaluation.feeds.tables import summary_lines as feed_lines
-from prodcat.evaluation.report import METRICS, PAGE, REPORT_FORMAT
+from prodcat.evaluation.report import METRICS
 from prodcat.explaining import explain_product, image_bytes
 from prodcat.fitting import fit
 from prodcat.inspecting import inspect_feeds
+from prodcat.judging import judged
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify
 from prodcat.profile import FitConfig
-from prodcat.run_folder import Steps, open_run
+from prodcat.run_folder import open_run
 from prodcat.stored import find_stored
 from prodcat.taxonomy import Taxonomy
 from prodcat.tree_files import read_tree
@@ -154,7 +154,7 @@ def run_fit(
         )
         catalog = open_run(out, FitConfig)[0]
         overlay = read_overlay(labels, Catalog.open(catalog), bundle.tree, change_test=change_test_labels) if labels else Overlay()
-        summary = _judged(bundle, out, settings, say, overlay)
+        summary = judged(bundle, out, settings, say, overlay)
     return {**summary, "seconds": round(time.perf_counter() - started, 1)}
 
 
@@ -165,7 +165,7 @@ def run_tune(run: Path, *, config: str | None, sets: Sequence[str], say: Say) ->
     _, profile = open_run(run, FitConfig)
     with cluster(settings.cluster):
         tuned = tune(run, settings, on_progress=say)
-        summary = _judged(tuned.bundle, run, profile, say, Overlay())
+        summary = judged(tuned.bundle, run, profile, say, Overlay())
     return {
         **summary,
         "best": asdict(tuned.best),
@@ -205,22 +205,6 @@ def run_cross_platform(catalog: Path, out: Path, *, config: str | None, sets: Se
         "folds": len(crossed.found["folds"]),
         "seconds": round(time.perf_counter() - started, 1),
     }
-
-
-def _judged(bundle: Bundle, out: Path, settings: FitConfig, say: Say, overlay: Overlay) -> dict[str, Any]:
-    """A run's bundle on the run's own test split, in OUT/report; not again where nothing changed."""
-    place, report = open_run(out, FitConfig)[0], out.absolute() / "report"
-    how = EvaluateConfig(seed=settings.seed, classify=settings.classify, ingest=settings.ingest, **settings.evaluate.model_dump())
-
-    def make() -> None:
-        evaluate(bundle.folder, [place], report, how, overlay=overlay, on_progress=say)
-
-    inputs = [f"format {REPORT_FORMAT}", bundle.version, overlay.digest(Catalog.open(place).digest), how]
-    Steps(out, say).run("report", inputs, report / PAGE, make, keep=True)
-    metrics = json.loads((report / METRICS).read_text(encoding="utf-8"))
-    for line in summary_lines(metrics):
-        say(line)
-    return {"bundle": str(bundle.folder), "version": bundle.version, "report": str(report / PAGE), "hierarchical": metrics["hierarchical"]}
 
 
 def run_evaluate(
