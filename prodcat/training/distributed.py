@@ -97,7 +97,7 @@ def fit(
         ),
         datasets=shards,
         # A single worker reads the whole itself: every split costs a process that does nothing but hand out blocks.
-        dataset_config=ray.train.DataConfig(datasets_to_split="all" if scaling.workers > 1 else []),
+        dataset_config=ray.train.DataConfig(datasets_to_split="all" if scaling.workers > 1 else [], execution_options=_in_order()),
     )
     try:
         with _Forwarded(progress, on_progress):
@@ -213,6 +213,13 @@ def train_encoder(
     data = fixed_rows({"input_ids": tokens, "targets": targets[rows]})
     weights = fit(task, {"train": data}, loop=training.categories, scaling=scaling, out=by_categories, on_progress=on_progress)
     save_trained(task, weights, ready)
+
+
+def _in_order() -> Any:
+    """Blocks as they lie in the files, not as they are ready: the same seed shall see the same batches."""
+    options = ray.train.DataConfig.default_ingest_options()
+    options.preserve_order = True
+    return options
 
 
 def _dataset(data: Any) -> Any:
