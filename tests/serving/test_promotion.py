@@ -120,7 +120,7 @@ def test_a_bundle_that_does_not_answer_is_refused_and_the_old_one_stays(
     bad = variant(tiny_bundle, tmp_path_factory.mktemp("bad") / "bundle", broken)
     before = store.read()
     assert before is not None
-    with pytest.raises(BundleError, match="does not answer a warm-up|rebuild the bundle"):
+    with pytest.raises(BundleError, match=r"does not answer a warm-up|rebuild the bundle"):
         promote(bad.folder, store.file.parent, canary=None, say=quiet)
     assert store.read() == before
     # Somebody writes the store by hand: the application looks for itself.
