@@ -7,7 +7,8 @@ OUT/proposals.json                 gets the new ones; what has been decided of t
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from prodcat.branching import answer, product_files
+from prodcat.branching import answer, branch_of, product_files
 from prodcat.catalog.store import Catalog
 from prodcat.config import Config, validate
 from prodcat.distributed import ClusterConfig
@@ -86,8 +87,8 @@ def assign(folder: Path, bundle: Bundle, catalog: Catalog, config: AssignConfig,
     labels: list[CategoryPath | None] = [tuple(path) if path and tuple(path) in tree else None for path in table["path"].to_pylist()]
     if None in labels:
         answer(keys, labels, bundle, catalog, tree, folder, settings.classify)
-    branch_of = [_deepest(label, branches) for label in labels]
-    inside = np.flatnonzero([branch is not None for branch in branch_of])
+    own = [branch_of(label, branches) for label in labels]
+    inside = np.flatnonzero([branch is not None for branch in own])
     mask = CategoryMask(tree) if settings.masked_titles else None
     sets = embed(
         product_files(catalog, keys[inside], mask, folder / "products"),
@@ -97,6 +98,7 @@ def assign(folder: Path, bundle: Bundle, catalog: Catalog, config: AssignConfig,
         limits=settings.image_limits,
         reads=settings.reads,
     )
+    shutil.rmtree(folder / "products", ignore_errors=True)
     base, proposals = load_proposals(folder)
     said, ignored = _titles(folder, settings)
     others = {path: [each.path for each in tree.categories if each.path[: len(path)] != path] for path in branches}
@@ -105,7 +107,7 @@ def assign(folder: Path, bundle: Bundle, catalog: Catalog, config: AssignConfig,
     rows: list[pa.Table] = []
     added: list[Proposal] = []
     for path, place in branches.items():
-        mine = inside[[branch_of[row] == path for row in inside.tolist()]]
+        mine = inside[[own[row] == path for row in inside.tolist()]]
         part = table.take(mine)
         joined, have = Joint.load(place).of(*vectors_of(part["key"].to_pylist(), sets))
         part, vectors = part.filter(pa.array(have)), joined[have]
@@ -122,8 +124,8 @@ def assign(folder: Path, bundle: Bundle, catalog: Catalog, config: AssignConfig,
         names = name_clusters([*titles, *among], path, others[path], settings.branch.naming, ignored)[: len(groups)]
         made = []
         for group, name in _joined(groups, names):
-            own = [[each[row] for row in group.tolist()] for each in (pool.keys, pool.platforms)]
-            made.append(propose_new(path, own[0], own[1], pool.vectors[group], name, tree, settings.branch.proposals))
+            its = [[each[row] for row in group.tolist()] for each in (pool.keys, pool.platforms)]
+            made.append(propose_new(path, its[0], its[1], pool.vectors[group], name, tree, settings.branch.proposals))
         added += [proposal for proposal in made if proposal.id not in known]
         pool = pool.without([key for group in groups for key in (pool.keys[row] for row in group.tolist())])
         pool.save(place)
@@ -159,13 +161,6 @@ def _facts(folder: Path, bundle: Bundle) -> dict[str, Any]:
             f"{folder}: its clusters were made with the bundle {made}, this one is {bundle.version}: vectors may differ; run `recategorize` again"
         )
     return facts
-
-
-def _deepest(label: CategoryPath | None, branches: Mapping[CategoryPath, Path]) -> CategoryPath | None:
-    for depth in range(len(label or ()), 0, -1):
-        if label is not None and label[:depth] in branches:
-            return label[:depth]
-    return None
 
 
 def _titles(folder: Path, settings: RecategorizeConfig) -> tuple[dict[str, dict[int, list[str]]], list[str]]:

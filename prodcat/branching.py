@@ -5,7 +5,7 @@ Shapes: n products of the catalog.
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +55,7 @@ def branches(tree: Taxonomy, labels: Sequence[CategoryPath | None], least: int) 
     found = [category.path for node, category in enumerate(tree.categories) if _is_branch(tree, node)]
     chosen = set(found)
     for label in labels:
-        branch = _branch_of(label, chosen)
+        branch = branch_of(label, chosen)
         if branch is not None:
             count[branch] += 1
     return [path for path in found if count[path] >= least]
@@ -66,7 +66,7 @@ def _is_branch(tree: Taxonomy, node: int) -> bool:
     return bool(tree.is_leaf[children].any()) if len(children) else int(tree.levels[node]) == 1
 
 
-def _branch_of(label: CategoryPath | None, branches: set[CategoryPath]) -> CategoryPath | None:
+def branch_of(label: CategoryPath | None, branches: Collection[CategoryPath]) -> CategoryPath | None:
     """The deepest branch at or above a label."""
     for depth in range(len(label or ()), 0, -1):
         if label is not None and label[:depth] in branches:
@@ -79,7 +79,7 @@ def rows_of(labels: Sequence[CategoryPath | None], path: CategoryPath, tree: Tax
     size, found = len(path), []
     further = set() if whole else {category.path for node, category in enumerate(tree.categories) if _is_branch(tree, node)}
     for row, label in enumerate(labels):
-        if label is not None and label[:size] == path and (whole or _branch_of(label, further) == path):
+        if label is not None and label[:size] == path and (whole or branch_of(label, further) == path):
             found.append(row)
     return np.array(found, dtype=np.int64)
 
