@@ -24,6 +24,7 @@ from prodcat.config import Config, validate
 from prodcat.distributed import ClusterConfig
 from prodcat.encoders.distributed import embed
 from prodcat.errors import ReviewError
+from prodcat.learning import Learned, Reader
 from prodcat.masking import CategoryMask
 from prodcat.prediction.bundle import Bundle
 from prodcat.recategorization.naming import ClusterName, general_words, name_clusters
@@ -31,7 +32,7 @@ from prodcat.recategorization.online import Assigner, Pool, PoolConfig
 from prodcat.recategorization.proposal_file import load_proposals, save_proposals
 from prodcat.recategorization.proposals import Proposal, propose_new
 from prodcat.recategorization.vectors import Joint
-from prodcat.recategorizing import FACTS, FEATURES, PLACED, TREE, RecategorizeConfig, encoders_of, vectors_of
+from prodcat.recategorizing import FACTS, FEATURES, PLACED, TREE, RecategorizeConfig, encoders_of
 from prodcat.taxonomy import CategoryPath, Taxonomy, format_path
 
 Progress = Callable[[str], None]
@@ -90,15 +91,17 @@ def assign(folder: Path, bundle: Bundle, catalog: Catalog, config: AssignConfig,
     own = [branch_of(label, branches) for label in labels]
     inside = np.flatnonzero([branch is not None for branch in own])
     mask = CategoryMask(tree) if settings.masked_titles else None
+    learned = Learned.of(facts["learned"], folder)
     sets = embed(
         product_files(catalog, keys[inside], mask, folder / "products"),
-        encoders_of(bundle),
+        {**encoders_of(bundle), **learned.encoders},
         folder / FEATURES,
         settings.embed,
         limits=settings.image_limits,
         reads=settings.reads,
     )
     shutil.rmtree(folder / "products", ignore_errors=True)
+    reader = Reader(sets, learned)
     base, proposals = load_proposals(folder)
     said, ignored = _titles(folder, settings)
     others = {path: [each.path for each in tree.categories if each.path[: len(path)] != path] for path in branches}
@@ -109,7 +112,7 @@ def assign(folder: Path, bundle: Bundle, catalog: Catalog, config: AssignConfig,
     for path, place in branches.items():
         mine = inside[[own[row] == path for row in inside.tolist()]]
         part = table.take(mine)
-        joined, have = Joint.load(place).of(*vectors_of(part["key"].to_pylist(), sets))
+        joined, have = Joint.load(place).of(*reader.vectors(part["key"].to_pylist()))
         part, vectors = part.filter(pa.array(have)), joined[have]
         assigner = Assigner.load(place)
         cluster = assigner.assign(vectors)

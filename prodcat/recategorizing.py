@@ -7,6 +7,7 @@ OUT/proposals.json, .csv
 OUT/products.parquet        where each product lies, and why
 OUT/branches/NAME           one a branch (recategorization/branch.py)
 OUT/features                vectors; those that are there are not made again
+OUT/learned                 what was learned from these products first, where asked (learning.py)
 """
 
 import functools
@@ -14,7 +15,6 @@ import hashlib
 import json
 import re
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +30,9 @@ from prodcat.catalog.store import Catalog
 from prodcat.config import Config
 from prodcat.distributed import ClusterConfig
 from prodcat.encoders.distributed import EmbedConfig, embed
-from prodcat.encoders.features import FeatureSet, read
 from prodcat.errors import TaxonomyError
 from prodcat.images import ImageLimits
+from prodcat.learning import Learned, Learning, LearningConfig, Reader
 from prodcat.masking import CategoryMask
 from prodcat.prediction.bundle import ENCODERS, Bundle
 from prodcat.prediction.distributed import ClassifyConfig
@@ -46,7 +46,7 @@ from prodcat.recategorization.vectors import Joint
 from prodcat.taxonomy import CategoryPath, Taxonomy, format_path
 
 Progress = Callable[[str], None]
-FACTS, PLACED, BRANCHES, FEATURES, TREE = "recategorization.json", "products.parquet", "branches", "features", "taxonomy.json"
+FACTS, PLACED, BRANCHES, FEATURES, LEARNED, TREE = "recategorization.json", "products.parquet", "branches", "features", "learned", "taxonomy.json"
 FORMAT = 1
 _COLUMNS = pa.schema(
     [
@@ -77,6 +77,7 @@ class RecategorizeConfig(Config):
     masked_titles: bool = Field(False, description="texts are read without the words of the tree's categories")
     unlabelled: Literal["answered", "left out"] = Field("answered", description="products without a label: where the bundle puts them, or not at all")
     least: int = Field(30, ge=1, description="whole tree: products that a branch has, at least")
+    learning: LearningConfig = Field(LearningConfig(), description="what is learned from the products first")
     task_cpus: float = Field(1.0, gt=0, description="logical CPUs of a branch's task")
 
 
@@ -134,17 +135,27 @@ def recategorize(
     wanted = np.unique(np.concatenate([*rows, sampled])) if rows or len(sampled) else np.zeros(0, dtype=np.int64)
     mask = CategoryMask(tree) if config.masked_titles else None
     files = product_files(catalog, keys[wanted], mask, out / "products")
-    sets = embed(
-        files,
-        encoders_of(bundle),
-        (features or out / FEATURES).absolute(),
-        config.embed,
-        limits=config.image_limits,
-        reads=config.reads,
-        on_progress=lambda name, done, total: on_progress(f"features {name}: {done:,} of {total:,}"),
-    )
+    encoders = encoders_of(bundle)
+    learning = Learning(out / LEARNED, config.learning, files, keys[wanted].tolist(), config.image_limits, config.branch.seed, on_progress)
+    learned = learning.from_images(encoders if "image" in config.reads else {})
+
+    def reader_of(folders: Mapping[str, Path], learned: Learned) -> Reader:
+        sets = embed(
+            files,
+            folders,
+            (features or out / FEATURES).absolute(),
+            config.embed,
+            limits=config.image_limits,
+            reads=config.reads,
+            on_progress=lambda name, done, total: on_progress(f"features {name}: {done:,} of {total:,}"),
+        )
+        return Reader(sets, learned)
+
+    reader = reader_of({**encoders, **learned.encoders}, learned)
+    learned = learning.from_vectors(reader)
+    reader = Reader(reader.sets, learned)
+    raw = None if learned == Learned() else reader_of(encoders, Learned()) if learned.encoders else Reader(reader.sets)
     shutil.rmtree(out / "products", ignore_errors=True)
-    weights = _weights(sets, config)
     folders = [out / BRANCHES / _folder(path) for path in paths]
     said: dict[CategoryPath, list[str]] = {}
     for title, label in zip(table["title"].to_pylist(), labels, strict=True):
@@ -152,7 +163,17 @@ def recategorize(
             said.setdefault(label[:2], []).append(title)
     ignored = general_words(said, config.branch.naming)
     load = functools.partial(
-        _load, table=table, paths=paths, rows=rows, labels=labels, answered=answered, sets=sets, weights=weights, folders=folders, ignored=ignored
+        _load,
+        table=table,
+        paths=paths,
+        rows=rows,
+        labels=labels,
+        answered=answered,
+        reader=reader,
+        raw=raw,
+        text_weight=config.text_weight,
+        folders=folders,
+        ignored=ignored,
     )
     proposals: list[Proposal] = []
     told: dict[int, dict[str, Any]] = {}
@@ -163,10 +184,10 @@ def recategorize(
         proposals += found.proposals
         facts = {"path": list(path), "folder": folders[number].relative_to(out).as_posix(), "products": found.figures["products"]}
         told[number] = {**facts, "clusters": len(found.clusters.members), "apart": len(found.clusters.apart), "labels": found.figures["labels"]}
-        have = np.flatnonzero(_present(keys[rows[number]].tolist(), sets))
+        have = np.flatnonzero(reader.present(keys[rows[number]].tolist()))
         placed[number] = _placed(table.take(rows[number][have]), path, found.clusters, found.places)
     if moving is not None and len(sampled):
-        proposals += _moves(table, sampled, labels, sets, weights, tree, moving, node)
+        proposals += _moves(table, sampled, labels, reader, config.text_weight, tree, moving, node)
     # Branches become ready in any order; what is written has one.
     order = {path: place for place, path in enumerate(paths)}
     proposals = _ordered(proposals, order)
@@ -181,6 +202,7 @@ def recategorize(
         "catalog_digest": catalog.digest,
         "bundle": bundle.version,
         "bundle_folder": str(Path(bundle.folder).absolute()),
+        "learned": learned.facts(out),
         "seed": config.branch.seed,
         "config": config.model_dump(mode="json"),
         "branches": listed,
@@ -203,23 +225,6 @@ def encoders_of(bundle: Bundle) -> dict[str, Path]:
     return {folder.name: folder for folder in sorted((bundle.folder / ENCODERS).iterdir()) if folder.name in used}
 
 
-def _weights(sets: Mapping[str, FeatureSet], config: RecategorizeConfig) -> dict[str, float]:
-    """Of each set; the sets that read the same share one weight."""
-    many = Counter(found.reads for found in sets.values())
-    return {name: (config.text_weight if found.reads == "text" else 1.0) / float(np.sqrt(many[found.reads])) for name, found in sets.items()}
-
-
-def vectors_of(keys: list[str], sets: Mapping[str, FeatureSet]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    both = {name: read(found, keys) for name, found in sets.items()}
-    return {name: vectors for name, (vectors, _) in both.items()}, {name: present for name, (_, present) in both.items()}
-
-
-def _present(keys: list[str], sets: Mapping[str, FeatureSet]) -> np.ndarray:
-    """bool [n]: some encoder has read the product."""
-    present = vectors_of(keys, sets)[1]
-    return np.any([np.zeros(len(keys), dtype=bool), *present.values()], axis=0)
-
-
 def _load(
     number: int,
     *,
@@ -228,19 +233,19 @@ def _load(
     rows: Sequence[np.ndarray],
     labels: Sequence[CategoryPath | None],
     answered: np.ndarray,
-    sets: Mapping[str, FeatureSet],
-    weights: Mapping[str, float],
+    reader: Reader,
+    raw: Reader | None,
+    text_weight: float,
     folders: Sequence[Path],
     ignored: Sequence[str],
 ) -> BranchProducts:
     """A branch's products that some encoder has read; writes how their vectors were joined."""
     mine = rows[number]
     part = table.take(mine)
-    vectors, present = vectors_of(part["key"].to_pylist(), sets)
-    joint = Joint.fit(vectors, present, weights)
+    joint, joined, have = _joined(reader, part["key"].to_pylist(), text_weight)
     folders[number].mkdir(parents=True, exist_ok=True)
     joint.save(folders[number])
-    joined, have = joint.of(vectors, present)
+    unlearned = None if raw is None else _joined(raw, part["key"].to_pylist(), text_weight)[1][have]
     part, mine = part.filter(pa.array(have)), mine[have]
     return BranchProducts(
         path=paths[number],
@@ -251,23 +256,30 @@ def _load(
         labels=[labels[row] for row in mine.tolist()],
         answered=answered[mine],
         vectors=joined[have],
+        raw=unlearned,
     )
+
+
+def _joined(reader: Reader, keys: Sequence[str], text_weight: float) -> tuple[Joint, np.ndarray, np.ndarray]:
+    """As Joint.of, around the mean of these products, and the Joint."""
+    vectors, present = reader.vectors(keys)
+    joint = Joint.fit(vectors, present, reader.weights(text_weight))
+    return (joint, *joint.of(vectors, present))
 
 
 def _moves(
     table: pa.Table,
     sample: np.ndarray,
     labels: Sequence[CategoryPath | None],
-    sets: Mapping[str, FeatureSet],
-    weights: Mapping[str, float],
+    reader: Reader,
+    text_weight: float,
     tree: Taxonomy,
     config: MovingConfig,
     node: CategoryPath | None,
 ) -> list[Proposal]:
     """Of categories at the node or below it; None: of all."""
     part = table.take(sample)
-    vectors, present = vectors_of(part["key"].to_pylist(), sets)
-    joined, have = Joint.fit(vectors, present, weights).of(vectors, present)
+    _, joined, have = _joined(reader, part["key"].to_pylist(), text_weight)
     part, rows = part.filter(pa.array(have)), sample[have]
     named = [labels[row] for row in rows.tolist()]
     paths = [label for label in named if label is not None]

@@ -104,6 +104,12 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def free_port() -> int:
+    (port,) = _free_ports(1)
+    return port
+
+
+@pytest.fixture(scope="session")
 def demo_feeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the demo catalog's feeds: 240 products, seed 0."""
     from prodcat.catalog.demo import write_demo

@@ -6,7 +6,6 @@ Imports no Ray: this file is read before tests/conftest.py has set the environme
 """
 
 import shutil
-import socket
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -153,13 +152,6 @@ def variant(of: Bundle, folder: Path, change: Callable[[Path], None] = lambda _:
     gate = of.settings.gate if threshold is None else of.settings.gate.model_copy(update={"threshold": threshold})
     settings = of.settings.model_copy(update={"gate": gate})
     return write_bundle(folder, tree=of.tree, settings=settings, encoders=of.manifest.encoders, seen=[folder.name], training={}, fill=fill)
-
-
-@pytest.fixture(scope="session")
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

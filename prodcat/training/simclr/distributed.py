@@ -14,7 +14,7 @@ from prodcat.errors import EncoderError
 from prodcat.images import ImageLimits
 from prodcat.training.distributed import ScalingConfig, fit, image_rows
 from prodcat.training.encoders import save_trained
-from prodcat.training.simclr.features import FeatureSimclrConfig, FeatureSimclrTask, embedded, prepared
+from prodcat.training.simclr.features import JOINT, NAME, FeatureSimclrConfig, FeatureSimclrTask, JointEncoder, means_of, prepared
 from prodcat.training.simclr.images import SimclrConfig, SimclrTask
 from prodcat.training.simclr.whitening import Scatter, WhiteningConfig, scatter
 from prodcat.training.tables import fixed_rows
@@ -67,34 +67,36 @@ def train_simclr(
 
 def train_feature_simclr(
     vectors: Mapping[str, np.ndarray],
-    present: np.ndarray,
+    present: Mapping[str, np.ndarray],
     config: FeatureSimclrConfig,
     *,
     out: Path,
     scaling: ScalingConfig,
     seed: int,
     on_progress: Callable[[str], None] = lambda line: None,
-) -> np.ndarray:
+) -> JointEncoder:
     """Learn one vector a product from its stored vectors of several modalities.
 
     Args:
         vectors: modality -> float32 [n, d_m]; any finite values where absent.
-        present: bool [n, M], columns in the order of `vectors`.
-        out: folder for what training leaves, as in `train_simclr`.
-
-    Returns:
-        float32 [n, d] of length 1; zeros for a product that has no modality.
+        present: modality -> bool [n].
+        out: folder for the encoder and what training leaves, as in `train_simclr`.
 
     Raises:
         TrainingError: no product has a modality, or training failed.
     """
+    if (out / JOINT).is_file():
+        return JointEncoder.load(out)
     training = config.model_copy(update={"loop": config.loop.model_copy(update={"seed": seed})})
-    task = FeatureSimclrTask({name: values.shape[1] for name, values in vectors.items()}, training, "simclr of features")
-    columns = prepared(vectors, present)
-    some = np.asarray(present.any(axis=1))
-    table = fixed_rows({name: values[some] for name, values in columns.items()})
+    task = FeatureSimclrTask({name: values.shape[1] for name, values in vectors.items()}, training, NAME)
+    there = np.stack([present[name] for name in vectors], axis=1)
+    means = means_of(vectors, there)
+    some = np.asarray(there.any(axis=1))
+    table = fixed_rows({name: values[some] for name, values in prepared(vectors, there, means).items()})
     weights = fit(task, {"train": table}, loop=training.loop, scaling=scaling, out=out, on_progress=on_progress)
-    return embedded(task, weights, columns)
+    made = JointEncoder(task, weights, means)
+    made.save(out)
+    return made
 
 
 def measure_noise(

@@ -4,6 +4,7 @@ Ray and no encoder.
 Shapes: n products, B of them in a batch, M modalities, d_m numbers of modality m, d of the joint vector.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from prodcat.training.loop import Batch, LoopConfig
 from prodcat.training.simclr.images import projection
 from prodcat.training.simclr.nt_xent import nt_xent
 
+NAME, JOINT = "simclr of features", "joint.json"
 # The column of a batch that says which modalities a product has.
 _PRESENT = "present"
 # Products embedded at once.
@@ -40,20 +42,28 @@ class FeatureSimclrConfig(Config):
     alone: float = Field(0.5, ge=0, le=1, description="share of the views that show one modality of a product alone, where it has several")
 
 
-def prepared(vectors: Mapping[str, np.ndarray], present: np.ndarray) -> dict[str, np.ndarray]:
-    """Stored vectors as the task reads them: of length 1 around their common mean, which says nothing of a product; zeros where absent.
+def means_of(vectors: Mapping[str, np.ndarray], present: np.ndarray) -> dict[str, np.ndarray]:
+    """Modality -> float64 [d_m]: what the products of a branch share, and which says nothing of one. Args: as `prepared`."""
+    means = {}
+    for (name, values), there in zip(vectors.items(), present.T, strict=True):
+        means[name] = np.where(there[:, None], _unit(values), 0).sum(axis=0) / max(1, int(there.sum()))
+    return means
+
+
+def prepared(vectors: Mapping[str, np.ndarray], present: np.ndarray, means: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Stored vectors as the task reads them: of length 1 around the mean of those that were learned from; zeros where absent.
 
     Args:
         vectors: modality -> float [n, d_m]; any finite values where absent.
         present: bool [n, M], columns in the order of `vectors`.
+        means: as `means_of`.
 
     Returns:
         The same keys -> float32 [n, d_m], and "present" uint8 [n, M].
     """
     columns: dict[str, np.ndarray] = {}
     for (name, values), there in zip(vectors.items(), present.T, strict=True):
-        unit = np.where(there[:, None], _unit(values), 0)
-        columns[name] = np.where(there[:, None], _unit(unit - unit.sum(axis=0) / max(1, int(there.sum()))), 0).astype(np.float32)
+        columns[name] = np.where(there[:, None], _unit(_unit(values) - means[name]), 0).astype(np.float32)
     return columns | {_PRESENT: present.astype(np.uint8)}
 
 
@@ -112,6 +122,36 @@ class _Joint(nn.Module):
             values = functional.dropout(batch[name], self.config.dropout)
             view[name] = values + torch.randn_like(values) * (self.config.noise / values.shape[1] ** 0.5)
         return view
+
+
+@dataclass(frozen=True)
+class JointEncoder:
+    """What was learned, to be asked for other products.
+
+    Args:
+        weights: file of the module's.
+        means: modality -> [d_m], of the products that were learned from.
+    """
+
+    task: FeatureSimclrTask
+    weights: Path
+    means: Mapping[str, np.ndarray]
+
+    def of(self, vectors: Mapping[str, np.ndarray], present: Mapping[str, np.ndarray]) -> np.ndarray:
+        """float32 [n, d] of length 1; zeros for a product that has no modality. Args: modality -> [n, d_m], modality -> bool [n]."""
+        there = np.stack([present[name] for name in self.task.dims], axis=1)
+        return embedded(self.task, self.weights, prepared({name: vectors[name] for name in self.task.dims}, there, self.means))
+
+    def save(self, folder: Path) -> None:
+        """Beside the weights, which stay where they are. Written last: a folder that has it is whole."""
+        told = {"dims": dict(self.task.dims), "training": self.task.training.model_dump(mode="json"), "weights": self.weights.name}
+        (folder / JOINT).write_text(json.dumps(told | {"means": {name: mean.tolist() for name, mean in self.means.items()}}), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "JointEncoder":
+        told = json.loads((folder / JOINT).read_text(encoding="utf-8"))
+        task = FeatureSimclrTask(told["dims"], FeatureSimclrConfig.model_validate(told["training"]), NAME)
+        return cls(task, folder / told["weights"], {name: np.array(mean) for name, mean in told["means"].items()})
 
 
 @torch.inference_mode()

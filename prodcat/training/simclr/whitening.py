@@ -60,19 +60,15 @@ def of_views(vectors: np.ndarray) -> Scatter:
     return Scatter(apart.T @ apart, n * (v - 1))
 
 
-def whitened(vectors: np.ndarray, noise: Scatter, shrinkage: float) -> np.ndarray:
-    """float [n, d] -> float32 [n, d] of length 1, around their mean, in which views of one photo differ equally in all directions.
-
-    Rows of zeros, which products without an image have, stay so and count for nothing.
-    """
-    there = np.any(vectors != 0, axis=1)
-    if not there.any() or noise.freedom == 0:
-        return _unit(vectors).astype(np.float32)
+def whitening(noise: Scatter, shrinkage: float) -> np.ndarray:
+    """float32 [d, d]: x -> x W, after which views of one photo differ equally in all directions; the unit matrix where no views were seen."""
+    if noise.freedom == 0:
+        return np.eye(len(noise.within), dtype=np.float32)
     values, directions = np.linalg.eigh(noise.within / noise.freedom)
     values = np.maximum(values, 0) + shrinkage * max(float(values.mean()), 1e-12)
-    unit = _unit(vectors)
-    turned = (unit - unit[there].mean(axis=0)) @ (directions / np.sqrt(values))
-    return np.where(there[:, None], _unit(turned), 0).astype(np.float32)
+    # No larger than 1, which is an encoder's own scale: what counts is the direction of what comes out.
+    turned = directions / np.sqrt(values)
+    return np.asarray(turned / np.abs(turned).max(), dtype=np.float32)
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

@@ -12,11 +12,11 @@ from prodcat.encoders.encoder import EncoderConfig, ImageScratch, ScratchConfig,
 from prodcat.errors import EncoderError
 from prodcat.training.encoders import save_trained
 from prodcat.training.loop import Batch, Task
-from prodcat.training.simclr.features import FeatureSimclrConfig, FeatureSimclrTask, embedded, prepared
+from prodcat.training.simclr.features import FeatureSimclrConfig, FeatureSimclrTask, embedded, means_of, prepared
 from prodcat.training.simclr.images import SimclrConfig, SimclrTask
 from prodcat.training.simclr.nt_xent import nt_xent
 from prodcat.training.simclr.views import ViewConfig, view
-from prodcat.training.simclr.whitening import WhiteningConfig, of_views, scatter, whitened
+from prodcat.training.simclr.whitening import WhiteningConfig, of_views, scatter, whitening
 
 SCRATCH = ScratchConfig(
     text=TextScratch(layers=1, width=16, heads=2, vocabulary=300), image=ImageScratch(size=16, patch=8, layers=3, width=32, heads=2), embed_dim=16
@@ -166,7 +166,7 @@ def two_sided(count: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]
 def test_a_products_image_and_its_text_come_to_lie_together(tmp_path: Path) -> None:
     torch.manual_seed(0)
     vectors, present = two_sided(96, 0)
-    columns = prepared(vectors, present)
+    columns = prepared(vectors, present, means_of(vectors, present))
     task = FeatureSimclrTask({"image": 12, "text": 10}, FeatureSimclrConfig(hidden=32, dim=16, projected=8), "simclr")
     module = task.build().train()
     losses = learn(task, module, {name: torch.from_numpy(values[:-1]) for name, values in columns.items()}, 150)
@@ -191,8 +191,8 @@ def test_an_absent_modality_is_never_read(tmp_path: Path) -> None:
     strange = {
         name: np.where(there[:, None], values, 99).astype(np.float32) for (name, values), there in zip(vectors.items(), present.T, strict=True)
     }
-    for name, values in prepared(vectors, present).items():
-        np.testing.assert_array_equal(values, prepared(strange, present)[name])
+    for name, values in prepared(vectors, present, means_of(vectors, present)).items():
+        np.testing.assert_array_equal(values, prepared(strange, present, means_of(strange, present))[name])
 
 
 def test_whitening_finds_what_views_have_in_common() -> None:
@@ -209,22 +209,24 @@ def test_whitening_finds_what_views_have_in_common() -> None:
         near = np.argsort(-(unit(vectors) @ unit(vectors).T), axis=1)[:, 1:6]
         return float((kinds[near] == kinds[:, None]).mean())
 
-    white = whitened(stored, of_views(seen), 0.01)
-    assert white.dtype == np.float32
-    assert found(white) > found(stored) + 0.1
+    matrix = whitening(of_views(seen), 0.01)
+    assert matrix.dtype == np.float32
+    assert found((unit(stored) - unit(stored).mean(axis=0)) @ matrix) > found(stored) + 0.1
     halves = of_views(seen[:40]) + of_views(seen[40:])
     np.testing.assert_allclose(halves.within, of_views(seen).within)
     assert halves.freedom == of_views(seen).freedom == 90 * 5
 
 
-def test_whitening_leaves_products_without_an_image_out() -> None:
+def test_after_whitening_views_differ_equally_in_all_directions() -> None:
     generator = np.random.default_rng(0)
-    vectors = generator.normal(size=(20, 4)).astype(np.float32)
-    noise = of_views(generator.normal(size=(20, 3, 4)))
-    with_gap = np.concatenate([vectors, np.zeros((2, 4), np.float32)])
-    np.testing.assert_allclose(whitened(with_gap, noise, 0.1)[:20], whitened(vectors, noise, 0.1), atol=1e-6)
-    assert not whitened(with_gap, noise, 0.1)[20:].any()
-    np.testing.assert_allclose(whitened(vectors, of_views(np.zeros((0, 3, 4))), 0.1), unit(vectors), atol=1e-6)
+    seen = unit(generator.normal(size=(400, 4)) * [3, 2, 1, 0.5]).reshape(100, 4, 4)
+    noise = of_views(seen)
+    matrix = whitening(noise, 1e-9).astype(np.float64)
+    left = matrix.T @ (noise.within / noise.freedom) @ matrix
+    np.testing.assert_allclose(left, np.eye(4) * left[0, 0], atol=1e-4 * left[0, 0])
+    # A direction that never varies does not count without end, and without views nothing is changed.
+    assert np.linalg.cond(whitening(of_views(seen * [1, 1, 1, 0]), 0.1)) < 10
+    np.testing.assert_array_equal(whitening(of_views(np.zeros((0, 3, 4))), 0.1), np.eye(4, dtype=np.float32))
 
 
 def test_the_noise_of_an_encoder_is_that_of_its_views_and_seeded(tmp_path: Path) -> None:
