@@ -4,7 +4,6 @@ Shapes: n products of the catalog.
 """
 
 import shutil
-from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -49,16 +48,20 @@ def answer(
     return answered
 
 
-def branches(tree: Taxonomy, labels: Sequence[CategoryPath | None], least: int) -> list[CategoryPath]:
-    """Categories with a leaf right below, and leaves at the top, that have enough products; in the tree's order."""
-    count: Counter[CategoryPath] = Counter()
-    found = [category.path for node, category in enumerate(tree.categories) if _is_branch(tree, node)]
-    chosen = set(found)
-    for label in labels:
-        branch = branch_of(label, chosen)
+def divide(tree: Taxonomy, labels: Sequence[CategoryPath | None], least: int) -> dict[CategoryPath, np.ndarray]:
+    """Categories with a leaf right below, and leaves at the top, that have enough products, in the tree's order -> int64, the rows of their products.
+    Those of a branch further down are that branch's."""
+    found: dict[CategoryPath, list[int]] = {category.path: [] for node, category in enumerate(tree.categories) if _is_branch(tree, node)}
+    for row, label in enumerate(labels):
+        branch = branch_of(label, found)
         if branch is not None:
-            count[branch] += 1
-    return [path for path in found if count[path] >= least]
+            found[branch].append(row)
+    return {path: np.array(rows, dtype=np.int64) for path, rows in found.items() if len(rows) >= least}
+
+
+def below(labels: Sequence[CategoryPath | None], path: CategoryPath) -> np.ndarray:
+    """int64: rows of products at the category or below it."""
+    return np.array([row for row, label in enumerate(labels) if label is not None and label[: len(path)] == path], dtype=np.int64)
 
 
 def _is_branch(tree: Taxonomy, node: int) -> bool:
@@ -72,16 +75,6 @@ def branch_of(label: CategoryPath | None, branches: Collection[CategoryPath]) ->
         if label is not None and label[:depth] in branches:
             return label[:depth]
     return None
-
-
-def rows_of(labels: Sequence[CategoryPath | None], path: CategoryPath, tree: Taxonomy, whole: bool) -> np.ndarray:
-    """int64: products at the branch or below. Args: whole: also those of branches further down."""
-    size, found = len(path), []
-    further = set() if whole else {category.path for node, category in enumerate(tree.categories) if _is_branch(tree, node)}
-    for row, label in enumerate(labels):
-        if label is not None and label[:size] == path and (whole or branch_of(label, further) == path):
-            found.append(row)
-    return np.array(found, dtype=np.int64)
 
 
 def sample(labels: Sequence[CategoryPath | None], answered: np.ndarray, count: int, seed: int) -> np.ndarray:

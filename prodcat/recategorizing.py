@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from prodcat.branching import answer, branches, product_files, rows_of, sample
+from prodcat.branching import answer, below, divide, product_files, sample
 from prodcat.catalog.store import Catalog
 from prodcat.config import Config
 from prodcat.distributed import ClusterConfig
@@ -126,8 +126,8 @@ def recategorize(
     if config.unlabelled == "answered" and None in labels:
         on_progress(f"{labels.count(None):,} products have no label: asking the bundle")
         answered = answer(keys, labels, bundle, catalog, tree, out, config.classify)
-    paths = [node] if node is not None else branches(tree, labels, config.least)
-    rows = [rows_of(labels, path, tree, whole=node is not None) for path in paths]
+    divided = divide(tree, labels, config.least) if node is None else {node: below(labels, node)}
+    paths, rows = list(divided), list(divided.values())
     on_progress(f"{len(paths)} branches, {sum(map(len, rows)):,} products" if node is None else f"{format_path(paths[0])}: {len(rows[0]):,} products")
 
     moving = config.moving if len(tree.level_slices) > 1 else None

@@ -66,9 +66,11 @@ class Projection:
 
 
 def project(vectors: np.ndarray, config: ProjectionConfig, seed: int) -> Projection:
-    """float32 [n, d] of length 1 -> a projection; on a GPU where cuML is installed. Too few products for UMAP are placed by their principal axes."""
+    """float32 [n, d] of length 1 -> a projection; on a GPU where cuML is installed. Too few products for UMAP, and such
+    as are all the same, are placed by their principal axes."""
     n = len(vectors)
-    if n <= config.dimensions + 2:
+    # UMAP would throw products that are all the same about at random.
+    if n <= config.dimensions + 2 or np.ptp(vectors, axis=0).max() == 0:
         return Projection(vectors, _principal(vectors, config.dimensions), config.neighbours)
     settings = {
         "n_components": config.dimensions,

@@ -14,6 +14,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 FILE = "centres.safetensors"
+_ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Joint:
         parts, count = [], len(next(iter(vectors.values()))) if vectors else 0
         for name, centre in self.centres.items():
             shown = np.where(present[name][:, None], vectors[name] - centre, 0)
+            # What differs by rounding alone has no direction: the same images in other batches of an encoder.
+            own = np.linalg.norm(vectors[name], axis=1, keepdims=True)
+            shown = np.where(np.linalg.norm(shown, axis=1, keepdims=True) > _ROUNDING * own, shown, 0)
             parts.append(self.weights[name] * unit(shown))
         joined = unit(np.concatenate(parts, axis=1)) if parts else np.zeros((count, 1), dtype=np.float32)
         have = np.any([present[name] for name in self.centres], axis=0) if self.centres else np.zeros(count, dtype=bool)
