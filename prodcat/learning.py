@@ -39,7 +39,9 @@ class LearningConfig(Config):
     """What is learned before products are clustered; null: not."""
 
     simclr: SimclrConfig | None = Field(None, description="image encoders learn from the products' photos; minutes to hours")
-    whitening: WhiteningConfig | None = Field(None, description="what images vary in between views of one photo is divided out of their vectors")
+    whitening: WhiteningConfig | None = Field(
+        WhiteningConfig(), description="what images vary in between views of one photo is divided out of their vectors; a minute or some"
+    )
     joint: FeatureSimclrConfig | None = Field(None, description="one vector is learned from those of images and texts")
     scaling: ScalingConfig = Field(ScalingConfig(), description="of training")
 

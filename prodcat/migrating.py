@@ -28,17 +28,19 @@ class MigrateConfig(Config):
     learning_rate: float = Field(0.5, gt=0, description="factor on the learning rates of both stages")
 
 
-def migrate(run: Path, catalog: Catalog, out: Path, config: MigrateConfig, on_progress: Progress = print) -> Bundle:
+def migrate(run: Path, catalog: Catalog, out: Path, config: MigrateConfig, *, labels: Path | None = None, on_progress: Progress = print) -> Bundle:
     """-> OUT/bundle; OUT is a run as `fit` leaves one. Assumes a cluster is joined.
 
     Args:
         run: the folder that `fit` (or this) wrote to.
         catalog: as `taxonomy apply` wrote it: its history has the tree of the run's bundle among its versions.
         out: another folder.
+        labels: reviewed labels in categories of the new tree, as in `fit`.
 
     Raises:
         FeedError: there is no run in the folder.
         TaxonomyError: the catalog's history does not know the bundle's tree.
+        OverlayError: reviewed labels that do not fit the catalog.
         TrainingError: OUT is the run itself, something of the run is missing, or as in `fit`.
     """
     run, out = run.absolute(), out.absolute()
@@ -56,4 +58,4 @@ def migrate(run: Path, catalog: Catalog, out: Path, config: MigrateConfig, on_pr
     forward, backward = history.forward(versions[-1], tree), history.backward(versions[-1], tree)
     start = Start(run, bundle, forward, backward, config.epochs, config.learning_rate)
     on_progress(f"from version {versions[-1]} to {history.version} of the taxonomy: {start.told}")
-    return fit([str(catalog.path)], out, profile, start=start, on_progress=on_progress)
+    return fit([str(catalog.path)], out, profile, labels=labels, start=start, on_progress=on_progress)

@@ -10,7 +10,7 @@ from prodcat.config import load
 from prodcat.distributed import cluster
 from prodcat.judging import judged
 from prodcat.migrating import MigrateConfig, migrate
-from prodcat.overlay import Overlay
+from prodcat.overlay import Overlay, read_overlay
 from prodcat.profile import FitConfig
 from prodcat.recategorization.changes import say as said
 from prodcat.recategorization.decisions import read_decided
@@ -64,16 +64,16 @@ def run_history(place: Path) -> dict[str, Any]:
     return {"version": history.version, "lines": told(history, tree_of(catalog))}
 
 
-def run_migrate(run: Path, place: Path, out: Path, *, config: str | None, sets: Sequence[str], say: Progress) -> dict[str, Any]:
+def run_migrate(run: Path, place: Path, out: Path, *, labels: Path | None, config: str | None, sets: Sequence[str], say: Progress) -> dict[str, Any]:
     """OUT is a run: a bundle for the catalog's tree, evaluated on its own test split."""
     started = time.perf_counter()
     settings = load(MigrateConfig, config, sets)
     catalog: Catalog = find_stored(place).catalog
     _, profile = open_run(run, FitConfig)
     with cluster(settings.cluster):
-        bundle = migrate(run, catalog, out, settings, on_progress=say)
+        bundle = migrate(run, catalog, out, settings, labels=labels, on_progress=say)
         fitted = time.perf_counter()
-        summary = judged(bundle, out, profile, say, Overlay())
+        summary = judged(bundle, out, profile, say, read_overlay(labels, catalog, bundle.tree) if labels else Overlay())
     times = {"fitted_seconds": round(fitted - started, 1), "seconds": round(time.perf_counter() - started, 1)}
     return {**summary, "taxonomy_version": bundle.versions.present, **times}
 

@@ -98,6 +98,7 @@ def migrate(
     run: RunFolder,
     catalog: CatalogFolder,
     out: Annotated[Path, typer.Option("--out", help="new folder, for a run as `fit` leaves one")],
+    labels: Annotated[Path | None, typer.Option("--labels", help="CSV key,path,decision of reviewed labels, as `audit` writes it")] = None,
     config: ConfigFile = None,
     sets: Sets = [],  # noqa: B006 - typer copies it
     as_json: AsJson = False,
@@ -109,4 +110,4 @@ def migrate(
     """
     from prodcat.taxonomy_commands import run_migrate
 
-    carry_out(lambda say: run_migrate(run, catalog, out, config=config, sets=sets, say=say), as_json)
+    carry_out(lambda say: run_migrate(run, catalog, out, labels=labels, config=config, sets=sets, say=say), as_json)

@@ -10,7 +10,7 @@ Shapes: n products, d dimensions of the vectors, K clusters.
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from prodcat.config import Config
-from prodcat.recategorization.clusters import CascadeConfig, Clusters, cascade
+from prodcat.recategorization.clusters import CascadeConfig, Clusters, Step, cascade
 from prodcat.recategorization.naming import ClusterName, NamingConfig, name_clusters
 from prodcat.recategorization.online import Assigner
 from prodcat.recategorization.picture import draw_map
@@ -30,12 +30,19 @@ from prodcat.recategorization.selection import Selected, SelectionConfig, select
 from prodcat.taxonomy import CategoryPath, Taxonomy, format_path
 
 FIGURES, MAP = "figures.json", "map.png"
+# Products beside those that were drawn.
+_AT_ONCE = 4096
 
 
 class BranchConfig(Config):
     """How a branch is clustered and read."""
 
     seed: int = 0
+    clustered: int = Field(
+        100_000,
+        ge=100,
+        description="of more products than that so many are drawn and clustered; the others join those clusters as new products do, or stay apart",
+    )
     projection: ProjectionConfig = ProjectionConfig()
     cascade: CascadeConfig = CascadeConfig()
     selection: SelectionConfig | None = Field(SelectionConfig(), description="settings that are tried; null: `cascade` as it stands")
@@ -91,39 +98,77 @@ def examine(products: BranchProducts, tree: Taxonomy, config: BranchConfig, fold
     """
     folder.mkdir(parents=True, exist_ok=True)
     vectors, path = products.vectors, products.path
+    drawn = draw(len(vectors), config)
+    some = vectors[drawn]
     selected = Selected(config.cascade, [], ())
     if config.selection is not None:
-        selected = select(vectors, config.projection, config.cascade, config.selection, config.seed)
-    projection = project(vectors, config.projection, config.seed)
-    clusters = cascade(projection.places, vectors, selected.cascade)
+        selected = select(some, config.projection, config.cascade, config.selection, config.seed)
+    projection = project(some, config.projection, config.seed)
+    found = cascade(projection.places, some, selected.cascade)
+    assigner = Assigner.fit([products.keys[row] for row in drawn.tolist()], some, found, selected.cascade)
+    clusters = with_others(found, drawn, assigner, vectors)
     known = [category.path for category in tree.categories if category.path[: len(path)] != path]
     titles = [[title for row in rows.tolist() if (title := products.titles[row])] for rows in clusters.members]
     names = name_clusters(titles, path, known, config.naming, products.ignored)
-    stability = tuple(selected.stability(rows) for rows in clusters.members)
+    stability = tuple(selected.stability(rows) for rows in found.members)
     branch = Branch(path, products.keys, products.platforms, products.titles, products.labels, vectors, clusters, names, stability)
     proposals = propose(branch, tree, config.proposals)
     places = look(vectors, config)
     figures = {
         "path": list(path),
         "products": len(vectors),
+        "clustered": len(drawn),
         "seed": config.seed,
         "cascade": selected.cascade.model_dump(mode="json"),
         "tried": selected.tried,
         "clusters": [_told(branch, number, config) for number in range(len(clusters.members))],
         "apart": len(clusters.apart),
-        "labels": _judged(products, branch, selected.cascade, config),
+        "labels": _judged(products, drawn, branch, selected.cascade, config),
     }
     (folder / FIGURES).write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     draw_map(folder / MAP, places, clusters, [_caption(number, name) for number, name in enumerate(names)], format_path(path) or "all products")
     projection.save(folder)
-    Assigner.fit(products.keys, vectors, clusters, selected.cascade).save(folder)
+    assigner.save(folder)
     return Examined(clusters, names, proposals, places, figures)
 
 
 def look(vectors: np.ndarray, config: BranchConfig) -> np.ndarray:
     """float32 [n, 2]: a projection for the eye. It is not clustered: two dimensions tear apart what belongs together."""
     flat = config.projection.model_copy(update={"dimensions": 2, "min_dist": 0.1})
-    return project(vectors, flat, config.seed).places
+    drawn = draw(len(vectors), config)
+    found = project(vectors[drawn], flat, config.seed)
+    places = np.zeros((len(vectors), 2), dtype=np.float32)
+    places[drawn] = found.places
+    for others in _others(len(vectors), drawn):
+        places[others] = found.place(vectors[others])
+    return places
+
+
+def draw(n: int, config: BranchConfig) -> np.ndarray:
+    """int64, rising: the products that are clustered."""
+    return np.sort(np.random.default_rng(config.seed).permutation(n)[: config.clustered])
+
+
+def _others(n: int, drawn: np.ndarray) -> Iterator[np.ndarray]:
+    """The other rows, rising, so many at once as distances to all that were drawn find room for."""
+    rest = np.setdiff1d(np.arange(n), drawn, assume_unique=True)
+    for start in range(0, len(rest), _AT_ONCE):
+        yield rest[start : start + _AT_ONCE]
+
+
+def with_others(found: Clusters, drawn: np.ndarray, assigner: Assigner, vectors: np.ndarray) -> Clusters:
+    """Clusters of the drawn products, in their order -> of all: the step "assigned", or apart."""
+    cluster = np.full(len(vectors), -1, dtype=np.int64)
+    cluster[drawn] = assigner.cluster
+    decisions: list[tuple[tuple[Step, int | None], ...]] = [(("apart", None),)] * len(vectors)
+    for row, each in zip(drawn.tolist(), found.decisions, strict=True):
+        decisions[row] = each
+    for others in _others(len(vectors), drawn):
+        cluster[others] = assigner.assign(vectors[others])
+        for row in others[cluster[others] >= 0].tolist():
+            decisions[row] = (("assigned", int(cluster[row])),)
+    members = tuple(np.flatnonzero(cluster == number) for number in range(len(found.members)))
+    return Clusters(members, np.flatnonzero(cluster < 0), tuple(decisions))
 
 
 def _caption(number: int, name: ClusterName) -> str:
@@ -149,9 +194,11 @@ def _told(branch: Branch, number: int, config: BranchConfig) -> dict[str, Any]:
     }
 
 
-def _judged(products: BranchProducts, branch: Branch, setting: CascadeConfig, config: BranchConfig) -> dict[str, Any] | None:
-    """Against the categories right below the branch, of the products that are labelled with one; None where there are not two."""
-    truth = [None if said or own == products.path else own for own, said in zip(branch.below(), products.answered.tolist(), strict=True)]
+def _judged(products: BranchProducts, drawn: np.ndarray, branch: Branch, setting: CascadeConfig, config: BranchConfig) -> dict[str, Any] | None:
+    """Against the categories right below the branch, of the clustered products that are labelled with one; None where there are not two."""
+    below = branch.below()
+    truth = [None if products.answered[row] or below[row] == products.path else below[row] for row in drawn.tolist()]
     if len({own for own in truth if own is not None}) < 2 or not config.judged_seeds:
         return None
-    return judge(products.vectors, truth, config.projection, setting, config.judged_seeds, products.raw)
+    raw = None if products.raw is None else products.raw[drawn]
+    return judge(products.vectors[drawn], truth, config.projection, setting, config.judged_seeds, raw)

@@ -100,7 +100,7 @@ def test_two_leaves_that_were_merged_come_back_and_are_answered(
     following = Catalog.open(tmp_path / "next")
     tree = tree_of(following)
     assert {each.name for each in tree.children(MERGED)} == set(LEAVES), told
-    migrated = migrate(tmp_path / "run", following, tmp_path / "migrated", MigrateConfig(epochs=1.5, learning_rate=1.0), quiet)
+    migrated = migrate(tmp_path / "run", following, tmp_path / "migrated", MigrateConfig(epochs=1.5, learning_rate=1.0), on_progress=quiet)
     assert Bundle.open(migrated.folder).tree == tree
 
     with run_local(migrated.folder, port=free_port, args=local_args()) as url:

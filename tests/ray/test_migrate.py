@@ -16,7 +16,7 @@ from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.cascade import Answer
 from prodcat.prediction.preparing import STAGE_ONE_VECTOR
 from prodcat.recategorization.changes import Merge, Part, Split
-from prodcat.taxonomy import CategoryPath
+from prodcat.taxonomy import CategoryPath, format_path
 from prodcat.versioning import apply_changes, history_of, tree_of
 
 # What a leaf is split into, as products come, so that there is nothing to tell them apart by.
@@ -99,7 +99,12 @@ def test_a_migrated_bundle_has_learned_the_next_tree_and_answers_old_clients(dem
     lines: list[str] = []
     out = tmp_path / "run"
     # From a run that was migrated itself: it is one like any other.
-    bundle = migrate(carried, following.catalog, out, MigrateConfig(epochs=0.25), on_progress=lines.append)
+    labels = tmp_path / "labels.csv"
+    splits = following.catalog.splits().to_pylist()
+    reviewed = next(row["key"] for row in splits if row["split"] == "train")
+    labels.write_text(f"key,path,decision\n{reviewed},{format_path(following.parts[0])},accept\n", encoding="utf-8")
+    bundle = migrate(carried, following.catalog, out, MigrateConfig(epochs=0.25), labels=labels, on_progress=lines.append)
+    assert [line for line in lines if line.startswith("reviewed labels: ")]
     assert bundle.tree == following.catalog.taxonomy
     assert bundle.manifest.training["gone_on_from"] == Bundle.open(carried / "bundle").version
     assert {line.split(":")[0] for line in lines if "epoch" in line} == {"stage one", "stage two"}
@@ -125,7 +130,7 @@ def test_a_migrated_bundle_has_learned_the_next_tree_and_answers_old_clients(dem
     assert right > was - 0.05
     # Begun again, nothing is made again.
     lines.clear()
-    again = migrate(carried, following.catalog, out, MigrateConfig(epochs=0.25), on_progress=lines.append)
+    again = migrate(carried, following.catalog, out, MigrateConfig(epochs=0.25), labels=labels, on_progress=lines.append)
     assert again.version == bundle.version
     assert "bundle: done before" in lines
 

@@ -26,7 +26,14 @@ from prodcat.recategorizing import RecategorizeConfig, Recategorized, recategori
 from prodcat.versioning import apply_changes, tree_of
 
 SHOES = ("Footwear", "Shoes")
-QUICK = ("branch.selection.draws=2", "branch.selection.most=[4]", "branch.judged_seeds=[0]", "embed.actor_cpus=0.5", "task_cpus=0.5")
+QUICK = (
+    "learning.whitening=null",
+    "branch.selection.draws=2",
+    "branch.selection.most=[4]",
+    "branch.judged_seeds=[0]",
+    "embed.actor_cpus=0.5",
+    "task_cpus=0.5",
+)
 
 
 def quiet(_: str) -> None:

@@ -23,7 +23,7 @@ class WhiteningConfig(Config):
 
     views: ViewConfig = ViewConfig()
     count: int = Field(6, ge=2, description="views of each photo")
-    most: int = Field(2000, ge=1, description="photos that are looked at, at most")
+    most: int = Field(1000, ge=1, description="photos that are looked at, at most")
     shrinkage: float = Field(
         0.1, gt=0, description="of the mean variance within, added to all: what never varies between views shall not count without end"
     )

@@ -67,3 +67,23 @@ def test_identical_images_are_one_cluster_and_no_reason_to_change_the_tree(tmp_p
         assert [len(rows) for rows in found.clusters.members] == [50], name
         assert len(found.clusters.apart) == 0
         assert found.proposals == []
+
+
+def test_of_many_products_some_are_clustered_and_the_others_join_them(tmp_path: Path) -> None:
+    vectors, titles = two_kinds(150)
+    vectors[-1] = -vectors[0]
+    some = CONFIG.model_copy(update={"clustered": 120})
+    found = examine(products(vectors, titles), TREE, some, tmp_path)
+    told = json.loads((tmp_path / FIGURES).read_text(encoding="utf-8"))
+    assert (told["products"], told["clustered"]) == (300, 120)
+    assert len(found.clusters.members) == 2
+    assert all(len({titles[row] for row in rows.tolist() if row < 299}) == 1 for rows in found.clusters.members)
+    # What lies far from all stays apart, drawn or not.
+    assert 299 in found.clusters.apart
+    joined = [steps for steps in found.clusters.decisions if len(steps) == 1 and steps[0][0] == "assigned"]
+    assert 150 < len(joined) <= 180
+    (proposal,) = found.proposals
+    assert isinstance(proposal.change, Split)
+    assert sum(len(part.products) for part in proposal.change.parts) == sum(len(rows) for rows in found.clusters.members)
+    assert len(found.places) == 300
+    assert all(figure["stability"] > 0.5 for figure in told["clusters"])
