@@ -137,6 +137,9 @@ def assign(folder: Path, bundle: Bundle, catalog: Catalog, config: AssignConfig,
     (folder / ASSIGNED).mkdir(exist_ok=True)
     number = len(list((folder / ASSIGNED).glob("part-*.parquet")))
     pq.write_table(pa.concat_tables(rows), folder / ASSIGNED / f"part-{number:05}.parquet")
+    # Whoever reviews the proposals wants to see these products too.
+    facts["assigned"] = sorted({*facts.get("assigned", []), str(catalog.path.absolute())})
+    (folder / FACTS).write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     if added:
         save_proposals(folder, [*proposals, *added], base)
     return Assigned(added, told, len(keys) - len(inside), int((~new).sum()))

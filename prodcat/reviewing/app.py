@@ -18,6 +18,7 @@ import csv
 import hashlib
 import io
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,18 +66,19 @@ class Sent(Config):
     seen: int = Field(ge=0, description="number of the trail's last entry when the sender looked")
 
 
-def review_app(folder: Path, catalog: Catalog, reviewer: str | None = None, token: str | None = None) -> FastAPI:
+def review_app(folder: Path, catalog: Catalog, reviewer: str | None = None, token: str | None = None, later: Sequence[Catalog] = ()) -> FastAPI:
     """
     Args:
         folder: as `recategorize` writes it.
         catalog: whose products the proposals speak of.
         reviewer: name that decisions are signed with where the browser has none yet; None: the page asks.
         token: what everybody has to know; None: this machine alone is answered.
+        later: catalogs of new products that were assigned since.
 
     Raises:
         ReviewError, FeedError: as Review.
     """
-    review = Review(folder, catalog)
+    review = Review(folder, catalog, later)
     page = resources.files("prodcat.reviewing").joinpath("page.html").read_text(encoding="utf-8")
     app = FastAPI(title="prodcat review", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY)

@@ -64,24 +64,26 @@ class Picture:
 
 
 class Pictures:
-    """Thumbnails of the products of a catalog.
+    """Thumbnails of the products of catalogs.
 
     Args:
-        keys: of all products, in source order, as `catalog.products(["key"])` has them.
+        keys: of all products, in source order, as `catalog.products(["key"])` has them, one catalog after the other. Of a product of several the
+            last counts.
     """
 
-    def __init__(self, catalog: Catalog, keys: Sequence[str]) -> None:
+    def __init__(self, catalogs: Sequence[Catalog], keys: Sequence[str]) -> None:
         self._row = {key: row for row, key in enumerate(keys)}
         self._groups: list[tuple[str, int]] = []
         starts, row = [], 0
-        for file in catalog.product_files():
+        for file in [file for catalog in catalogs for file in catalog.product_files()]:
             with _reader(file) as reader:
                 for group in range(reader.num_row_groups):
                     starts.append(row)
                     self._groups.append((file, group))
                     row += reader.metadata.row_group(group).num_rows
         if row != len(keys):
-            raise FeedError(f"{catalog.path}: has {row} products, {len(keys)} keys were given; it is being written: start again")
+            named = ", ".join(str(catalog.path) for catalog in catalogs)
+            raise FeedError(f"{named}: {row} products, {len(keys)} keys were given; it is being written: start again")
         self._starts = starts
         self._thumbnails: Kept[Picture | None] = Kept(_THUMBNAIL_BYTES, lambda picture: 200 + (len(picture.data) if picture else 0))
         self._images: Kept[list[bytes | None]] = Kept(_GROUP_BYTES, lambda images: sum(len(image) for image in images if image) + 1)

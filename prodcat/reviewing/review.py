@@ -37,6 +37,11 @@ class Place:
     folder: Path
 
 
+def later_catalogs(folder: Path) -> list[Path]:
+    """The catalogs whose new products `assign` has placed since, as far as they are still there."""
+    return [place for each in _index(folder).get("assigned", []) if (place := Path(each)).is_dir()]
+
+
 def catalog_of(folder: Path) -> Path:
     """The catalog folder that the proposals were made of. Raises ReviewError if the folder does not say."""
     named = _index(folder).get("catalog")
@@ -50,13 +55,14 @@ class Review:
     Args:
         folder: as `recategorize` writes it.
         catalog: whose products the proposals speak of.
+        later: of new products that were assigned since.
 
     Raises:
         ReviewError: proposals or trail that cannot be read, or do not belong together.
         FeedError: a file of the catalog is damaged.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog) -> None:
+    def __init__(self, folder: Path, catalog: Catalog, later: Sequence[Catalog] = ()) -> None:
         self.folder = folder
         self.trail = Trail(folder / TRAIL)
         self.repaired = self.trail.repair()
@@ -74,8 +80,9 @@ class Review:
             self.warnings.append("The catalog has changed since these proposals were made; products may be missing or have other labels.")
         if self.repaired:
             self.warnings.append(self.repaired)
-        self._products = catalog.products(_COLUMNS)
-        self.pictures = Pictures(catalog, self._products["key"].to_pylist())
+        catalogs = [catalog, *later]
+        self._products = pa.concat_tables([each.products(_COLUMNS) for each in catalogs])
+        self.pictures = Pictures(catalogs, self._products["key"].to_pylist())
         labels = self._products["path"]
         self._labels = pc.if_else(pc.is_valid(labels), pc.binary_join(labels, " > "), None).combine_chunks().dictionary_encode()
         self._how = _decisions(folder / TABLE)

@@ -14,7 +14,7 @@ from prodcat.recategorization.changes import say
 from prodcat.recategorization.decisions import TRAIL, Action, Decision, State, Trail, decide, fold, read_decided
 from prodcat.reviewing.app import review_app
 from prodcat.reviewing.guard import LOOPBACK
-from prodcat.reviewing.review import catalog_of, counted
+from prodcat.reviewing.review import catalog_of, counted, later_catalogs
 
 Say = Callable[[str], None]
 # What can be decided without seeing products.
@@ -32,7 +32,8 @@ def serve_review(folder: Path, *, catalog: Path | None, host: str, port: int, re
         raise ConfigError("the token of a review needs at least 12 characters; leave it out, and one is drawn where it is needed")
     if token is None and host not in LOOPBACK:
         token = secrets.token_urlsafe(24)
-    app = review_app(folder, Catalog.open(catalog or catalog_of(folder)), reviewer, token)
+    later = [Catalog.open(each) for each in later_catalogs(folder)]
+    app = review_app(folder, Catalog.open(catalog or catalog_of(folder)), reviewer, token, later)
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     say(f"review: {address}{f'?token={token}' if token else ''}   (Ctrl-C stops it)")
     # No access log: the address of the first request holds the token.

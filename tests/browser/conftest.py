@@ -9,16 +9,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from prodcat.catalog.store import Catalog
+from ..unit.reviewing.conftest import catalog, folder
 
-from ..unit.reviewing.proposed import write_catalog, write_proposed
+# The folder of proposals that the review's other tests look at.
+__all__ = ["catalog", "folder"]
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -49,18 +49,6 @@ def browser() -> Iterator[Any]:
     made.set_window_size(1280, 900)
     yield made
     made.quit()
-
-
-@pytest.fixture(scope="session")
-def catalog(demo_feeds: Path, tmp_path_factory: pytest.TempPathFactory) -> Catalog:
-    return write_catalog(demo_feeds, tmp_path_factory.mktemp("reviewed") / "catalog")
-
-
-@pytest.fixture
-def folder(catalog: Catalog, tmp_path: Path) -> Path:
-    """Proposals of every kind, nothing is decided."""
-    write_proposed(tmp_path, catalog)
-    return tmp_path
 
 
 @pytest.fixture

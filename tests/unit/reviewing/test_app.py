@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,18 +14,20 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from prodcat.catalog.ingest import IngestConfig, ingest
 from prodcat.catalog.store import Catalog
 from prodcat.contracts import PRODUCTS, rows_to_table
 from prodcat.errors import ConfigError, FeedError, ReviewError
-from prodcat.recategorization.changes import Part, Split
+from prodcat.recategorization.changes import Add, Part, Split
 from prodcat.recategorization.decisions import Decision, Trail, read_decided
 from prodcat.recategorization.proposal_file import save_proposals
 from prodcat.recategorization.proposals import Proposal
 from prodcat.reviewing.app import MAX_BODY, review_app
 from prodcat.reviewing.pictures import Kept, Pictures
-from prodcat.reviewing.review import Review, catalog_of
+from prodcat.reviewing.review import Review, catalog_of, later_catalogs
 from prodcat.reviewing.run import decide_by_hand, serve_review, state_lines, states
 from prodcat.taxonomy import Taxonomy
+from prodcat.versioning import tree_of
 
 from .proposed import keys_below
 
@@ -147,9 +150,9 @@ def test_images_are_small_jpegs_that_a_browser_keeps(client: TestClient, catalog
 def test_every_product_has_its_own_image_also_where_a_row_group_is_read_piece_by_piece(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
     table = catalog.products(["key", "image"])
     keys = table["key"].to_pylist()
-    kept = Pictures(catalog, keys)
+    kept = Pictures([catalog], keys)
     monkeypatch.setattr("prodcat.reviewing.pictures._GROUP_BYTES", 1000)
-    pieces = Pictures(catalog, keys)
+    pieces = Pictures([catalog], keys)
     assert pieces._images.bytes == 0
     for key, image in zip(keys, table["image"].to_pylist(), strict=True):
         one, other = kept.thumbnail(key, 48), pieces.thumbnail(key, 48)
@@ -160,7 +163,28 @@ def test_every_product_has_its_own_image_also_where_a_row_group_is_read_piece_by
     with pytest.raises(KeyError):
         kept.thumbnail("no/thing", 48)
     with pytest.raises(FeedError, match="keys were given"):
-        Pictures(catalog, keys[1:])
+        Pictures([catalog], keys[1:])
+
+
+def test_products_that_were_assigned_later_have_their_titles_and_pictures(folder: Path, catalog: Catalog, tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (90, 60), "red").save(stream, "PNG")
+    feed = {"product_id": ["1"], "platform": ["late"], "title": ["clogs"], "image": [stream.getvalue()]}
+    pq.write_table(pa.table(feed), tmp_path / "late.parquet")
+    ingest([str(tmp_path / "late.parquet")], tmp_path / "later", IngestConfig())
+    change = Add(parent=("Footwear",), part=Part(name="Clogs", products=("late/1",)))
+    save_proposals(folder, [Proposal(id="late", base=tree_of(catalog).hash, change=change, reason="r", evidence=())], tree_of(catalog).hash)
+    later = Catalog.open(tmp_path / "later")
+    with TestClient(review_app(folder, catalog, "Ada"), HERE) as client:
+        assert client.get("/api/image/late/1").status_code == 404
+    with TestClient(review_app(folder, catalog, "Ada", later=[later]), HERE) as client:
+        (product,) = client.get("/api/proposals/late/products", params={"group": "0"}).json()["products"]
+        assert (product["key"], product["title"]) == ("late/1", "clogs")
+        assert client.get("/api/image/late/1").headers["content-type"] == "image/jpeg"
+    index = folder / "recategorization.json"
+    assert later_catalogs(folder) == []
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"assigned": [str(later.path), str(tmp_path / "gone")]}))
+    assert later_catalogs(folder) == [later.path]
 
 
 def test_what_was_used_last_is_kept_up_to_a_number_of_bytes() -> None:
