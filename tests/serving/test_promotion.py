@@ -5,7 +5,7 @@ import io
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from PIL import Image
 
 from prodcat.errors import BundleError
 from prodcat.prediction.bundle import Bundle
-from prodcat.promoting import promote, rollback
+from prodcat.prediction.text_stage import TextStage
+from prodcat.promoting import promote, rollback, warm_up
 from prodcat.serving.store import Entry, ModelStore, Promoted
 
 from .conftest import variant
@@ -120,7 +121,7 @@ def test_a_bundle_that_does_not_answer_is_refused_and_the_old_one_stays(
     bad = variant(tiny_bundle, tmp_path_factory.mktemp("bad") / "bundle", broken)
     before = store.read()
     assert before is not None
-    with pytest.raises(BundleError, match=r"does not answer a warm-up|rebuild the bundle"):
+    with pytest.raises(BundleError, match=r"stage_one: its text tower has fingerprint .*; rebuild the bundle"):
         promote(bad.folder, store.file.parent, canary=None, say=quiet)
     assert store.read() == before
     # Somebody writes the store by hand: the application looks for itself.
@@ -132,6 +133,16 @@ def test_a_bundle_that_does_not_answer_is_refused_and_the_old_one_stays(
     finally:
         store._write(before)
     wait_for(url, None, lambda model: model["refused"])
+
+
+def test_a_bundle_that_fails_while_it_answers_is_refused_by_its_warm_up(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(self: TextStage, texts: Sequence[str]) -> None:
+        raise MemoryError("no room")
+
+    assert warm_up(tiny_bundle) > 0
+    monkeypatch.setattr(TextStage, "read", out_of_memory)
+    with pytest.raises(BundleError, match=r"does not answer a warm-up \(MemoryError: no room\); it is not promoted"):
+        warm_up(tiny_bundle)
 
 
 def _replicas(name: str) -> list[Any]:
