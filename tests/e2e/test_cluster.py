@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -139,8 +140,18 @@ def test_submitted_jobs_run_and_the_dashboard_lists_them(
     assert Path(fitted["report"]).is_file()
     classified = submitted(head, "classify", tmp_path / "catalog", "--bundle", fitted["bundle"], "--out", tmp_path / "answers")
     assert classified["classified"] + classified["rejected"] > 200
+    # Every branch of the tree that has enough products, one task each; each product in one.
+    quick = ("branch.selection=null", "branch.judged_seeds=[]", "moving=null", "least=25", "reads=[text]", "unlabelled=left out")
+    sets = [part for setting in quick for part in ("--set", setting)]
+    features, out = tmp_path / "run" / "features", tmp_path / "proposed"
+    found = submitted(head, "recategorize", fitted["bundle"], tmp_path / "run", "--features", features, "--out", out, *sets)
+    assert found["branches"] > 1
+    placed = pq.read_table(out / "products.parquet", columns=["key", "branch"]).to_pylist()
+    assert len({row["key"] for row in placed}) == len(placed) == found["products"]
+    assert len({row["branch"] for row in placed}) == found["branches"]
+    ran = ("ingest", "fit", "classify", "recategorize")
     jobs = {job["submission_id"]: job["status"] for job in head.get("/api/jobs/")}
-    assert {name: jobs.get(f"test-{name}") for name in ("ingest", "fit", "classify")} == dict.fromkeys(("ingest", "fit", "classify"), "SUCCEEDED")
+    assert {name: jobs.get(f"test-{name}") for name in ran} == dict.fromkeys(ran, "SUCCEEDED")
 
 
 def test_serve_run_prod_yaml_answers_and_the_dashboard_lists_it(head: Head, demo_run: Path, tmp_path: Path) -> None:

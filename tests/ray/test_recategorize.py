@@ -108,16 +108,6 @@ def test_the_same_seed_gives_the_same(shoes: Recategorized, bundle: Bundle, cata
         assert (again.folder / name).read_bytes() == (shoes.folder / name).read_bytes()
 
 
-def test_every_branch_of_the_tree_with_enough_products(bundle: Bundle, catalog: Catalog, features: Path, tmp_path: Path) -> None:
-    found = ran(bundle, catalog, tmp_path, None, features, "branch.selection=null", "least=15", "reads=[text]", "unlabelled=left out")
-    branches = [tuple(branch["path"]) for branch in found.branches]
-    assert SHOES in branches
-    assert ("Nothing",) not in branches
-    placed = pq.read_table(found.folder / "products.parquet", columns=["key", "branch"]).to_pylist()
-    assert len({row["key"] for row in placed}) == len(placed)
-    assert {row["branch"] for row in placed} == {" > ".join(path) for path in branches}
-
-
 def test_branches_with_nothing_to_cluster_have_a_defined_answer(bundle: Bundle, catalog: Catalog, features: Path, tmp_path: Path) -> None:
     for name, products in (("Nothing", 0), ("Single", 1)):
         found = ran(bundle, catalog, tmp_path / name, (name,), features, "moving=null")
