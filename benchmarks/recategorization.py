@@ -9,7 +9,7 @@ DATA holds myntra/products.parquet, FOLDER a ViT in the hub's format. Labels of 
     topwear_image   Apparel > Topwear by images alone, at most 24 clusters, at least .95 in one
 
 Settings are chosen anew under each of five seeds (recategorization/selection.py), the bound on clusters but given. The noise of views is divided
-out of images, as `recategorize` does by itself (training/simclr/whitening.py); cascade_frozen is the same without. Baselines read the frozen
+out of images, as `recategorize` does by itself (training/simclr/whitening.py). Baselines read the frozen
 vectors: UMAP and HDBSCAN, UMAP and k-means, k-means, with as many clusters as there are categories, and as many as the cascade has, then also
 whitened. An interval is over products and seeds; `labels` is what a regression with labels reads from the vectors, in five folds, the better of
 both: what separates the categories at all.
@@ -100,11 +100,10 @@ def branch(
     started = time.perf_counter()
     made = {seed: _clusters(joined, projection, base, tried, seed) for seed in SEEDS}
     seconds = (time.perf_counter() - started) / len(SEEDS)
-    places = {seed: project(frozen, projection, seed).places for seed in SEEDS}
+    places = {seed: project(frozen, projection.once(), seed).places for seed in SEEDS}
     kinds, count = len(set(truth) - {None}), round(float(np.median([len(each.members) for each in made.values()])))
     sides = {
         "cascade": made,
-        "cascade_frozen": {seed: _clusters(frozen, projection, base, tried, seed) for seed in SEEDS},
         "umap_hdbscan": {seed: density(places[seed], max(5, round(0.02 * len(rows)))) for seed in SEEDS},
         f"umap_k_means_{kinds}": {seed: k_means(places[seed], kinds, seed) for seed in SEEDS},
         f"k_means_{kinds}": {seed: k_means(frozen, kinds, seed) for seed in SEEDS},

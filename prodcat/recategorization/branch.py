@@ -134,7 +134,7 @@ def examine(products: BranchProducts, tree: Taxonomy, config: BranchConfig, fold
 
 def look(vectors: np.ndarray, config: BranchConfig) -> np.ndarray:
     """float32 [n, 2]: a projection for the eye. It is not clustered: two dimensions tear apart what belongs together."""
-    flat = config.projection.model_copy(update={"dimensions": 2, "min_dist": 0.1})
+    flat = config.projection.once().model_copy(update={"dimensions": 2, "min_dist": 0.1})
     drawn = draw(len(vectors), config)
     found = project(vectors[drawn], flat, config.seed)
     places = np.zeros((len(vectors), 2), dtype=np.float32)

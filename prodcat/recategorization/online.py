@@ -27,7 +27,7 @@ class PoolConfig(Config):
     """When outliers are a cluster."""
 
     smallest: int = Field(8, ge=2, description="outliers that make a cluster, at least")
-    projection: ProjectionConfig = ProjectionConfig(neighbours=10)
+    projection: ProjectionConfig = ProjectionConfig(neighbours=10, layouts=1)
     same: float = Field(0.25, gt=0, le=1, description="as of the cascade; lower, for among few products neighbours are soon spread over all clusters")
     stays: float = Field(0.35, ge=-1, le=1, description="cosine to their middle that each has, at least: odd ones are no cluster for being odd")
 

@@ -1,6 +1,9 @@
 """Vectors of a branch to few dimensions (UMAP, McInnes et al. 2018), seeded, and kept so that new products are placed later. Knows no product.
 
-Shapes: n products, d dimensions of the vectors, p of the projection.
+A seed decides which of many layouts a branch gets, and clusters differ with it. Several layouts side by side, each dimension scaled to a deviation
+of 1, halve what clusters differ by between seeds: a distance is then the mean over layouts (of its square).
+
+Shapes: n products, d dimensions of the vectors, p of the projection: `dimensions` of each layout.
 """
 
 from dataclasses import dataclass
@@ -22,6 +25,13 @@ class ProjectionConfig(Config):
     neighbours: int = Field(15, ge=2, description="UMAP's n_neighbors: fewer see finer structure")
     min_dist: float = Field(0.0, ge=0, description="UMAP's min_dist")
     epochs: int | None = Field(None, ge=1, description="of the layout; null: UMAP's own choice by size")
+    layouts: int = Field(
+        5, ge=1, description="layouts under seeds of their own, side by side: what lies together by chance in one does not in the others"
+    )
+    repeated: int = Field(20_000, ge=0, description="of more products there is one layout: each takes long, and chance counts for less")
+
+    def once(self) -> "ProjectionConfig":
+        return self.model_copy(update={"layouts": 1})
 
 
 @dataclass(frozen=True)
@@ -72,9 +82,18 @@ def project(vectors: np.ndarray, config: ProjectionConfig, seed: int) -> Project
     # UMAP would throw products that are all the same about at random.
     if n <= config.dimensions + 2 or np.ptp(vectors, axis=0).max() == 0:
         return Projection(vectors, _principal(vectors, config.dimensions), config.neighbours)
+    layouts = config.layouts if n <= config.repeated else 1
+    made = [_layout(vectors, config, seed * layouts + number) for number in range(layouts)]
+    if layouts > 1:
+        made = [(each - each.mean(axis=0)) / np.maximum(each.std(axis=0), 1e-12) for each in made]
+    return Projection(vectors, np.concatenate(made, axis=1), config.neighbours)
+
+
+def _layout(vectors: np.ndarray, config: ProjectionConfig, seed: int) -> np.ndarray:
+    """float32 [n, dimensions]."""
     settings = {
         "n_components": config.dimensions,
-        "n_neighbors": min(config.neighbours, n - 1),
+        "n_neighbors": min(config.neighbours, len(vectors) - 1),
         "min_dist": config.min_dist,
         "n_epochs": config.epochs,
         "random_state": seed,
@@ -83,8 +102,7 @@ def project(vectors: np.ndarray, config: ProjectionConfig, seed: int) -> Project
     if umap.__module__.startswith("umap"):
         # What a seed makes of it; said here, it does not warn.
         settings["n_jobs"] = 1
-    places = umap(**settings, metric="cosine").fit_transform(vectors)
-    return Projection(vectors, np.asarray(places, dtype=np.float32), config.neighbours)
+    return np.asarray(umap(**settings, metric="cosine").fit_transform(vectors), dtype=np.float32)
 
 
 def _umap() -> type:

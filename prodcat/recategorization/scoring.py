@@ -122,7 +122,7 @@ def judge(
     """
     raw = vectors if raw is None else raw
     own = {seed: project(vectors, projection, seed).places for seed in seeds}
-    plain = own if raw is vectors else {seed: project(raw, projection, seed).places for seed in seeds}
+    plain = {seed: project(raw, projection.once(), seed).places for seed in seeds}
     made = {seed: cascade(own[seed], vectors, config) for seed in seeds}
     kinds = len({each for each in truth if each is not None}) or 1
     count = round(float(np.median([len(each.members) for each in made.values()]))) or 1

@@ -75,7 +75,7 @@ def select(vectors: np.ndarray, projection: ProjectionConfig, base: CascadeConfi
     draws = []
     for draw in range(config.draws):
         rows = np.sort(np.random.default_rng((seed, draw)).choice(n, size, replace=False))
-        places = project(vectors[rows], projection, seed + draw).places
+        places = project(vectors[rows], projection.once(), seed + draw).places
         draws.append((rows, places, neighbours(vectors[rows], base.neighbours)[0]))
     found = []
     for smallest, most in itertools.product(config.smallest, config.most):

@@ -19,11 +19,11 @@ def groups(size: int, seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def projection() -> Projection:
-    return project(groups(20, 0), ProjectionConfig(dimensions=2), 0)
+    return project(groups(20, 0), ProjectionConfig(dimensions=2, layouts=1), 0)
 
 
 def test_the_same_seed_gives_the_same_places(projection: Projection) -> None:
-    again = project(groups(20, 0), ProjectionConfig(dimensions=2), 0)
+    again = project(groups(20, 0), ProjectionConfig(dimensions=2, layouts=1), 0)
     np.testing.assert_array_equal(again.places, projection.places)
 
 
@@ -38,6 +38,17 @@ def test_new_products_are_placed_among_their_like(projection: Projection, tmp_pa
     assert np.linalg.norm(own - projection.places[:3], axis=1).max() < np.ptp(projection.places, axis=0).max() / 10
     projection.save(tmp_path)
     np.testing.assert_array_equal(Projection.load(tmp_path).place(new), placed)
+
+
+def test_layouts_stand_side_by_side_under_seeds_that_no_other_seed_has() -> None:
+    config = ProjectionConfig(dimensions=2, layouts=2)
+    found = [project(groups(20, 0), config, seed).places for seed in (0, 1)]
+    alone = [project(groups(20, 0), config.once(), seed).places for seed in range(4)]
+    scaled = [(each - each.mean(axis=0)) / each.std(axis=0) for each in alone]
+    np.testing.assert_array_equal(found[0], np.concatenate(scaled[:2], axis=1))
+    np.testing.assert_array_equal(found[1], np.concatenate(scaled[2:], axis=1))
+    # Of many products there is one.
+    assert project(groups(20, 0), config.model_copy(update={"repeated": 119}), 0).places.shape == (120, 2)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 5])
