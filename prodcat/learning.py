@@ -40,7 +40,7 @@ class LearningConfig(Config):
 
     simclr: SimclrConfig | None = Field(None, description="image encoders learn from the products' photos; minutes to hours")
     whitening: WhiteningConfig | None = Field(
-        WhiteningConfig(), description="what images vary in between views of one photo is divided out of their vectors; a minute or some"
+        WhiteningConfig(), description="what images vary in between views of one photo is divided out of their vectors; some minutes"
     )
     joint: FeatureSimclrConfig | None = Field(None, description="one vector is learned from those of images and texts")
     scaling: ScalingConfig = Field(ScalingConfig(), description="of training")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray
 
 from prodcat.encoders.encoder import load
 from prodcat.encoders.inputs import MANIFEST
@@ -125,7 +126,14 @@ def measure_noise(
     if not len(chosen):
         return total
     pixels = image_rows(product_files, pa.table({"key": pa.array(chosen.tolist(), pa.string())}), tower.image, limits)
-    noise = pixels.map_batches(_Noise, fn_constructor_args=(source, config, seed), batch_size=128, batch_format="numpy", concurrency=1, num_cpus=0.5)
+    noise = pixels.map_batches(
+        _Noise,
+        fn_constructor_args=(source, config, seed),
+        batch_size=128,
+        batch_format="numpy",
+        compute=ray.data.ActorPoolStrategy(size=1),
+        num_cpus=0.5,
+    )
     # As the photos lie in the files, not as they are ready: the same seed shall give the same sum.
     noise.context.execution_options.preserve_order = True
     for row in noise.take_all():
