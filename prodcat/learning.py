@@ -22,7 +22,7 @@ from pydantic import Field
 
 from prodcat.config import Config
 from prodcat.encoders.encoder import describe
-from prodcat.encoders.features import FeatureSet, read
+from prodcat.encoders.features import FeatureSet, read, set_name
 from prodcat.images import ImageLimits
 from prodcat.training.distributed import ScalingConfig
 from prodcat.training.simclr.distributed import measure_noise, train_feature_simclr, train_simclr
@@ -52,7 +52,7 @@ class Learned:
 
     Args:
         encoders: those of the bundle's that were trained, by name.
-        turns: folder of the matrix by which the vectors of an encoder are multiplied, by the encoder's name.
+        turns: feature set -> folder of the matrix by which its vectors are multiplied.
         joint: folder of the joint encoder.
     """
 
@@ -76,7 +76,7 @@ class Reader:
     """Vectors of products, as they are clustered. Travels by pickle: it holds folders, not arrays.
 
     Args:
-        sets: encoder -> its feature set.
+        sets: as embedding names them.
     """
 
     sets: Mapping[str, FeatureSet]
@@ -84,6 +84,7 @@ class Reader:
 
     def vectors(self, keys: Sequence[str]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Set -> float32 [n, d_s], and set -> bool [n]: whether the product is in it."""
+        assert self.learned.turns.keys() <= self.sets.keys()
         both = {name: read(found, list(keys)) for name, found in self.sets.items()}
         vectors = {
             name: values @ np.load(self.learned.turns[name] / MATRIX) if name in self.learned.turns else values for name, (values, _) in both.items()
@@ -143,7 +144,8 @@ class Learning:
                 made_of = describe(place)["image"].fingerprint
             if self.config.whitening is not None:
                 self.on_progress(f"whitening {name}: {min(len(self.keys), self.config.whitening.most):,} products")
-                learned = replace(learned, turns={**learned.turns, name: self._turned(name, place, made_of, self.config.whitening)})
+                turned = self._turned(name, place, made_of, self.config.whitening)
+                learned = replace(learned, turns={**learned.turns, set_name(name, "image", len(towers)): turned})
         return learned
 
     def from_vectors(self, reader: Reader) -> Learned:

@@ -115,7 +115,7 @@ def embed(
         for kind, tower in sorted(towers.items()):
             if kind not in reads:
                 continue
-            set_name = name if len(towers) == 1 else f"{name}_{kind}"
+            set_name = features.set_name(name, kind, len(towers))
             folder = features.set_folder(Path(out), set_name, tower.fingerprint)
             folder.mkdir(parents=True, exist_ok=True)
             if per_file:

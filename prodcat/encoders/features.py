@@ -19,6 +19,11 @@ from prodcat import contracts
 from prodcat.errors import ContractError
 
 
+def set_name(encoder: str, reads: str, towers: int) -> str:
+    """Of the vectors that one of an encoder's towers makes: the encoder's name if it has no other tower, else NAME_image or NAME_text."""
+    return encoder if towers == 1 else f"{encoder}_{reads}"
+
+
 @dataclass(frozen=True)
 class StoredSet:
     """Vectors of one tower of one encoder, as they lie in a folder.

@@ -20,6 +20,7 @@ from prodcat.config import read_yaml, validate
 from prodcat.contracts import Product
 from prodcat.decoding import DecoderName, averaged
 from prodcat.encoders.encoder import Encoder, Tower, load
+from prodcat.encoders.features import set_name
 from prodcat.errors import BundleError
 from prodcat.model.correction import of_description
 from prodcat.model.fusion import FusionConfig, Modality
@@ -96,7 +97,7 @@ def encoder_towers(encoders: Mapping[str, Encoder]) -> dict[str, tuple[str, Towe
     towers: dict[str, tuple[str, Tower]] = {}
     for name, encoder in encoders.items():
         for kind, tower in encoder.towers.items():
-            towers[name if len(encoder.towers) == 1 else f"{name}_{kind}"] = (name, tower)
+            towers[set_name(name, kind, len(encoder.towers))] = (name, tower)
     return towers
 
 

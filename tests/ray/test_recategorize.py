@@ -130,7 +130,8 @@ def test_what_is_learned_first_is_kept_and_used_again(bundle: Bundle, catalog: C
     found = ran(bundle, catalog, tmp_path / "out", SHOES, features, *sets)
     facts = json.loads((found.folder / "recategorization.json").read_text(encoding="utf-8"))
     learned = Learned.of(facts["learned"], found.folder)
-    assert set(learned.encoders) == set(learned.turns) >= {"image"}
+    assert set(learned.encoders) == {"clip", "image"}
+    assert set(learned.turns) == {"clip_image", "image"}
     assert learned.joint is not None
     keys = pq.read_table(found.folder / "products.parquet", columns=["key"])["key"].to_pylist()
     towers = {name: describe(place)["image"] for name, place in learned.encoders.items()}
