@@ -154,7 +154,9 @@ class Learning:
         if training is None or not len(self.keys) or not reader.present(self.keys).any():
             return reader.learned
         vectors, present = reader.vectors(self.keys)
-        made_of = "\n".join(f"{found.name} {found.fingerprint} {reader.learned.turns.get(name)}" for name, found in sorted(reader.sets.items()))
+        # The folder's name and not its place: a folder that was moved has learned the same.
+        turns = {name: place.name for name, place in reader.learned.turns.items()}
+        made_of = "\n".join(f"{name} {found.fingerprint} {turns.get(name)}" for name, found in sorted(reader.sets.items()))
         out = self._folder("joint", "vectors", made_of, training)
         self.on_progress(f"SimCLR of stored vectors: {len(self.keys):,} products")
         train_feature_simclr(vectors, present, training, out=out, scaling=self.config.scaling, seed=self.seed, on_progress=self.on_progress)

@@ -7,7 +7,7 @@ OUT/proposals.json, .csv
 OUT/products.parquet        where each product lies, and why
 OUT/branches/NAME           one a branch (recategorization/branch.py)
 OUT/features                vectors; those that are there are not made again
-OUT/learned                 what was learned from these products first, where asked (learning.py)
+OUT/learned                 what was learned from these products first (learning.py)
 """
 
 import functools
@@ -154,7 +154,10 @@ def recategorize(
     reader = reader_of({**encoders, **learned.encoders}, learned)
     learned = learning.from_vectors(reader)
     reader = Reader(reader.sets, learned)
-    raw = None if learned == Learned() else reader_of(encoders, Learned()) if learned.encoders else Reader(reader.sets)
+    raw = None
+    if learned != Learned() and config.branch.judged_seeds:
+        # What the baselines read.
+        raw = reader_of(encoders, Learned()) if learned.encoders else Reader(reader.sets)
     shutil.rmtree(out / "products", ignore_errors=True)
     folders = [out / BRANCHES / _folder(path) for path in paths]
     said: dict[CategoryPath, list[str]] = {}
