@@ -15,7 +15,6 @@ from prodcat.auditing import AuditConfig, audit
 from prodcat.auditing import summary_lines as audit_lines
 from prodcat.catalog.chunks import IngestConfig
 from prodcat.catalog.distributed import ingest
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.mapping import FeedMapping, read_mapping
 from prodcat.catalog.store import Catalog
 from prodcat.comparing import CompareConfig, compare
@@ -34,6 +33,7 @@ from prodcat.explaining import explain_product, image_bytes
 from prodcat.fitting import fit
 from prodcat.inspecting import inspect_feeds
 from prodcat.judging import judged
+from prodcat.location import Location
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, classify
@@ -251,7 +251,10 @@ def run_adapt(bundle: Path, place: Path, out: Path, *, platform: str | None, con
 def run_classify(
     bundle: Path, sources: Sequence[str], out: Path, *, config: str | None, sets: Sequence[str], mapping: str | None, say: Say
 ) -> dict[str, Any]:
-    """OUT/answers/predictions and OUT/answers/rejected; what was rejected while reading feeds stands in OUT/catalog/rejected."""
+    """OUT/answers/predictions and OUT/answers/rejected; what was rejected while reading feeds stands in OUT/catalog/rejected.
+
+    Started again it goes on, and answers what is new; `earlier` of the summary is what it found there.
+    """
     started = time.perf_counter()
     job = load(ClassifyJob, config, sets)
     Bundle.open(bundle)
@@ -263,6 +266,7 @@ def run_classify(
         "answers": str(out / "answers" / "predictions"),
         "classified": sum(done.classified.values()),
         "rejected": sum(done.rejected.values()),
+        "earlier": done.earlier,
         "rejected_at_ingestion": catalog.rejected().num_rows,
         "seconds": round(time.perf_counter() - started, 1),
     }

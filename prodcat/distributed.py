@@ -11,7 +11,7 @@ import ray.data
 from pydantic import Field
 
 from prodcat.config import Config
-from prodcat.errors import TrainingError
+from prodcat.errors import ProdcatError, TrainingError
 
 T = TypeVar("T")
 
@@ -80,4 +80,23 @@ def each(
         try:
             yield job, ray.get(ready)
         except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, ProdcatError):
+                raise error.cause from None
             raise TrainingError(f"{name(job)}: failed: {error}") from error
+
+
+def own_errors(rows: Iterator[T]) -> Iterator[T]:
+    """What Ray Data gives; where a task of its fails with one of prodcat's errors, that one and not Ray's account of it.
+
+    Raises:
+        ProdcatError: what the task raised.
+    """
+    try:
+        yield from rows
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ProdcatError):
+            cause = getattr(cause, "cause", None) or cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None

@@ -7,6 +7,7 @@ ProdcatError
  +-- ImageError       bytes that are no usable image; `reason` is a short code, the same in tables and HTTP answers
  |    +-- RemoteImageError  an image that may not be fetched from its URL, or did not come
  +-- FeedError        a feed, file or catalog folder that cannot be read at all (a bad row is no error: it is rejected into a table)
+ |    +-- TooManyRejected  more of its rows were rejected than the configuration allows
  +-- OverlayError     a file of reviewed labels that does not fit its catalog
  +-- CrosswalkError   a file that maps shops' own categories to the tree, or what it is made from, that does not fit
  +-- ReviewError      proposals that cannot be read, a decision that does not fit its proposal, or a trail of decisions that was changed
@@ -56,6 +57,10 @@ class RemoteImageError(ImageError):
 
 class FeedError(ProdcatError):
     """A feed or catalog folder that cannot be read at all."""
+
+
+class TooManyRejected(FeedError):
+    """More rows were rejected than the configuration allows; the run stopped."""
 
 
 class OverlayError(ProdcatError):

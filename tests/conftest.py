@@ -137,7 +137,6 @@ TINY = (
     "scaling.cpus_per_worker=0.5",
     "masked_titles=true",
     "augmentation={}",
-    "classify.cpus_per_actor=0.5",
 )
 
 

@@ -17,7 +17,6 @@ from pydantic import Field
 from prodcat.catalog.crosswalked import Crosswalk
 from prodcat.catalog.duplicates import DuplicateConfig
 from prodcat.catalog.feeds import registry
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import FeedPart, RawRow
 from prodcat.catalog.languages import LanguageConfig, fill
 from prodcat.catalog.mapping import FeedMapping, columns_of, is_mapping, mapping_beside
@@ -27,6 +26,7 @@ from prodcat.catalog.splits import SplitConfig
 from prodcat.config import Config
 from prodcat.contracts import PRODUCTS, REJECTED, enforce, rows_to_table
 from prodcat.errors import FeedError
+from prodcat.location import Location
 from prodcat.taxonomy import Taxonomy, format_path
 
 # What the whole run must know about every product; kept in memory, so no image and no text but the title's key.

@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import ReadOptions
 from prodcat.config import Config, validate
 from prodcat.errors import ConfigError, FeedError
+from prodcat.location import Location
 
 
 class Constant(Config):

@@ -15,11 +15,11 @@ from PIL import Image
 from pydantic import Field
 
 from prodcat.catalog.duplicates import image_hash, small_copy, thumbnail
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.mapping import ImageForm
 from prodcat.config import Config
 from prodcat.errors import ImageError
 from prodcat.images import ImageLimits, decode
+from prodcat.location import Location
 
 # Beside images.REASONS, what may be wrong before there are any bytes.
 REASONS = ("image_not_found", "image_outside_feed", "image_url_not_fetched", "image_not_base64", "image_not_readable")

@@ -9,7 +9,6 @@ from typing import Any
 
 from prodcat.catalog.crosswalked import Crosswalk, labelled_by
 from prodcat.catalog.duplicates import title_key
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import RawRow
 from prodcat.catalog.languages import normalise
 from prodcat.catalog.mapping import Constant, FeedMapping, LabelFrom, Source, columns_of
@@ -17,6 +16,7 @@ from prodcat.catalog.markup import plain_text
 from prodcat.catalog.pictures import Picture, PictureConfig, load_picture
 from prodcat.contracts import Product
 from prodcat.errors import ImageError
+from prodcat.location import Location
 from prodcat.taxonomy import Taxonomy, format_path
 
 _RAW_CHARACTERS = 2000

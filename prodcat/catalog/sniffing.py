@@ -15,13 +15,13 @@ from prodcat.catalog.column_facts import ColumnFacts
 from prodcat.catalog.column_roles import Proposal, propose
 from prodcat.catalog.dialects import delimiter_of, encoding_of, first_rows, has_header
 from prodcat.catalog.feeds import registry
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import FeedReader, RawRow, ReadOptions
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.pictures import PictureConfig
 from prodcat.catalog.records import Record, RecordMaker
 from prodcat.config import validate
 from prodcat.errors import FeedError
+from prodcat.location import Location
 from prodcat.taxonomy import format_path
 
 SHOWN = 10

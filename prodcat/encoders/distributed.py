@@ -20,12 +20,14 @@ import ray
 from pydantic import Field, model_validator
 
 from prodcat.config import Config
+from prodcat.distributed import each, own_errors
 from prodcat.encoders import features
 from prodcat.encoders.encoder import TowerFacts, describe, load
 from prodcat.encoders.features import FeatureSet
 from prodcat.encoders.inputs import ImageInput, Manifest, Tokens
 from prodcat.errors import EncoderError, ImageError
 from prodcat.images import ImageLimits, decode
+from prodcat.ledger import among, identities, nothing
 
 Progress = Callable[[str, int, int], None]
 _TEXTS = ("title", "description", "brand", "language")
@@ -68,13 +70,13 @@ class EmbedConfig(Config):
 
 @dataclass(frozen=True)
 class _Job:
-    """One tower, the set it fills, and the products that need no look, as an Arrow array of identities."""
+    """One tower, the set it fills, and the products that need no look, as sorted identities."""
 
     name: str
     encoder: Path
     tower: TowerFacts
     folder: Path
-    known: "ray.ObjectRef[pa.Array]"
+    known: "ray.ObjectRef[np.ndarray]"
 
 
 def embed(
@@ -103,8 +105,8 @@ def embed(
     Raises:
         EncoderError: a folder that is no encoder folder.
     """
-    # Keys and digests only: titles and images stay in the files until a worker reads them.
-    per_file = {file: pq.read_table(file, columns=["key", "digest"]) for file in product_files}
+    keys, rows = _present(product_files, config)
+    present = np.sort(np.concatenate([nothing(), *rows]))
     conditions = limits.model_dump_json()
     sets: dict[str, FeatureSet] = {}
     jobs: list[_Job] = []
@@ -118,23 +120,22 @@ def embed(
             set_name = features.set_name(name, kind, len(towers))
             folder = features.set_folder(Path(out), set_name, tower.fingerprint)
             folder.mkdir(parents=True, exist_ok=True)
-            if per_file:
-                features.drop_superseded(folder, pa.concat_tables(list(per_file.values())))
-            done = _identity(pa.concat_tables([features.identities(folder), features.without(folder, conditions)]))
-            new = {file: pc.invert(pc.is_in(_identity(table), value_set=done)) for file, table in per_file.items()}
+            features.drop_superseded(folder, keys, present)
+            features.settle(folder)
+            done = np.sort(np.concatenate([features.identities(folder), features.without(folder, conditions)]))
+            new = [len(own) - int(among(own, done).sum()) for own in rows]
             sets[set_name] = FeatureSet(set_name, folder, tower.fingerprint, tower.dim, tower.reads, 0, 0)
-            totals[set_name] = sum(mask.true_count for mask in new.values())
+            totals[set_name] = sum(new)
             if totals[set_name]:
-                waiting |= {file for file, mask in new.items() if mask.true_count}
+                waiting |= {file for file, left in zip(product_files, new, strict=True) if left}
                 jobs.append(_Job(set_name, Path(place), tower, folder, ray.put(done)))
     counts = _run(jobs, sorted(waiting), totals, config, limits, on_progress or _silent) if jobs else {}
-    for job in jobs:
-        everything = pa.concat_tables(list(per_file.values()))
-        in_vain = pc.invert(pc.is_in(_identity(everything), value_set=_identity(features.identities(job.folder))))
-        features.note_without(job.folder, everything.filter(in_vain), conditions)
     for name, found in sets.items():
         written, unreadable = counts.get(name, (0, 0))
-        sets[name] = replace(found, rows=features.identities(found.folder).num_rows, new_rows=written, unreadable=unreadable)
+        held = features.settle(found.folder)
+        if name in counts:
+            features.note_without(found.folder, present[~among(present, features.identities(found.folder))], conditions)
+        sets[name] = replace(found, rows=held, new_rows=written, unreadable=unreadable)
     return sets
 
 
@@ -165,7 +166,7 @@ def _run(
     for name in counts:
         on_progress(name, 0, totals[name])
     told: Any
-    for told in data.iter_batches(batch_size=None, batch_format="pyarrow"):
+    for told in own_errors(iter(data.iter_batches(batch_size=None, batch_format="pyarrow"))):
         for row in told.to_pylist():
             written, unreadable = counts[row["set"]]
             counts[row["set"]] = (written + row["written"], unreadable + row["unreadable"])
@@ -180,11 +181,18 @@ def _silent(name: str, done: int, total: int) -> None:
     """For a caller who does not ask for progress."""
 
 
-def _identity(table: pa.Table) -> pa.Array:
-    """Key and digest as one value a row."""
-    key, digest = (table[name].cast(pa.large_string()) for name in ("key", "digest"))
-    joined = pc.binary_join_element_wise(key, digest, pa.scalar("\n", pa.large_string()))
-    return joined.combine_chunks()
+def _present(product_files: Sequence[str], config: EmbedConfig) -> tuple[np.ndarray, list[np.ndarray]]:
+    """S16: identities of all keys, sorted, and those of the rows of each file."""
+    found = dict(each(_identities_in, list(product_files), cpus=config.prepare_cpus))
+    keys = np.sort(np.concatenate([nothing(), *(keys for keys, _ in found.values())]))
+    return keys, [found[file][1] for file in product_files]
+
+
+def _identities_in(file: str) -> tuple[np.ndarray, np.ndarray]:
+    """Keys and digests only: titles and images stay in the files until a worker reads them."""
+    index = pq.read_table(file, columns=["key", "digest"])
+    keys = index["key"].to_pylist()
+    return identities(keys, [""] * len(keys)), identities(keys, index["digest"].to_pylist())
 
 
 @functools.lru_cache(maxsize=8)
@@ -200,9 +208,9 @@ def _input(encoder: str, reads: str, fingerprint: str) -> ImageInput | Tokens:
 
 def _prepare(rows: pa.Table, *, jobs: Sequence[_Job], limits: ImageLimits, size: int) -> Iterator[pa.Table]:
     """PRODUCTS -> for every job one row a batch, of at most `size` products that are new to its set and have its input."""
-    identities = _identity(rows)
+    own = identities(rows["key"].to_pylist(), rows["digest"].to_pylist())
     for job in jobs:
-        new = rows.filter(pc.invert(pc.is_in(identities, value_set=ray.get(job.known))))
+        new = rows.filter(pa.array(~among(own, ray.get(job.known))))
         side = _input(str(job.encoder), job.tower.reads, job.tower.fingerprint)
         if isinstance(side, ImageInput):
             new = new.filter(pc.is_valid(new["image"]))

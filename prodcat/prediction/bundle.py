@@ -30,7 +30,7 @@ from prodcat.encoders.inputs import MANIFEST as ENCODER
 from prodcat.encoders.inputs import TOKENIZER_FILES
 from prodcat.errors import BundleError, TaxonomyError
 from prodcat.model.words import TERMS, WORDS
-from prodcat.prediction.cascade import Cascade, CascadeSettings
+from prodcat.prediction.cascade import Cascade, CascadeSettings, Elsewhere
 from prodcat.prediction.preparing import CORRECTION, Preparation
 from prodcat.prediction.preparing import SETTINGS as PREPARING
 from prodcat.prediction.text_stage import TextStage
@@ -145,6 +145,10 @@ class Bundle:
     def text_cascade(self, *, threads: int = 1) -> Cascade:
         """Stage one alone, for a process that asks stage two elsewhere."""
         return Cascade(self.tree, self.settings, self.text_stage(threads=threads), None, self.version, self.versions.present)
+
+    def finishing_cascade(self) -> Cascade:
+        """Neither stage, for a process that makes answers of stage two's logits."""
+        return Cascade(self.tree, self.settings, Elsewhere(), None, self.version, self.versions.present)
 
     @cached_property
     def seen(self) -> np.ndarray:

@@ -107,6 +107,13 @@ class StageOne(Protocol):
     def read(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]: ...
 
 
+class Elsewhere:
+    """Stage one where another process holds it."""
+
+    def read(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        raise ValueError(f"{len(texts)} texts for a cascade that only finishes what another process began")
+
+
 @dataclass(frozen=True)
 class StageTwoOutput:
     """Stage two's logits for n products.
@@ -168,13 +175,20 @@ class Cascade:
     """Both stages over one tree.
 
     Args:
+        stage_one: Elsewhere() in a process that finishes what another one began; then only `finish` may be called.
         stage_two: None in a process that holds stage one only; then `classify` may not be called.
         version: of the bundle; every answer names it.
         taxonomy_version: of the tree; the same.
     """
 
     def __init__(
-        self, tree: Taxonomy, settings: CascadeSettings, stage_one: StageOne, stage_two: StageTwo | None, version: str, taxonomy_version: int = 1
+        self,
+        tree: Taxonomy,
+        settings: CascadeSettings,
+        stage_one: StageOne,
+        stage_two: StageTwo | None,
+        version: str,
+        taxonomy_version: int = 1,
     ) -> None:
         self.tree, self.settings, self.version, self.taxonomy_version = tree, settings, version, taxonomy_version
         self.layout = settings.layout(tree)

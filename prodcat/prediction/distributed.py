@@ -1,158 +1,305 @@
-"""Classifies catalogs on Ray Data: the same cascade as everywhere, in actors. Every product leaves once: answered or rejected.
+"""Classifies catalogs on Ray Data: the same cascade as everywhere, each stage in its own actors. Every product leaves once: answered or rejected.
 
-A shard of answers is named by the products in it, so a task that Ray runs again overwrites what it wrote before.
+    read (tasks) -> stage one (CPU actors): answers what it is sure of, writes a shard, prepares the rest
+                 -> stage two (actors, with GPUs where there are): only what stage one left, a shard a batch
+
+What is written, and how a run goes on that was cut off, is ledger.py's.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
 import ray.data
-import torch
 from pydantic import Field
 
 from prodcat.config import Config
-from prodcat.contracts import PREDICTIONS, PRODUCT_COLUMNS, REJECTED, Product, enforce, products_of, rows_to_table
+from prodcat.contracts import PREDICTIONS, PRODUCT_COLUMNS, Product, products_of
+from prodcat.distributed import each, own_errors
 from prodcat.errors import FeedError
-from prodcat.prediction.bundle import Bundle
-from prodcat.prediction.cascade import Answer, Unreadable
+from prodcat.ledger import Ledger, among, identities, nothing
+from prodcat.location import Location
+from prodcat.poison import PoisonConfig, Tally
+from prodcat.prediction.batch import FirstStage, SecondStage, Told, rejected_place
+from prodcat.prediction.bundle import Bundle, for_text_stage
 
 View = Callable[[Product], Product | None]
 WHOLE = "predictions"
+_COLUMNS = [*PRODUCT_COLUMNS, "key", "digest", "source", "row"]
+# Rows travel in blocks of this size. Larger ones make stage two wait until stage one is through with its block; and what is under way is what a
+# run that is killed has done in vain.
+_BLOCK_BYTES = 2**20
+# A file a task would be too little for millions of products; more tasks than this gain nothing.
+_READ_TASKS = 1024
+
+
+class StageOneActors(Config):
+    """Stage one: reads titles on CPUs, and decodes the images of what it leaves to stage two."""
+
+    actors: int = Field(1, ge=1, description="copies of the text stage")
+    max_actors: int | None = Field(None, ge=1, description="so many where there is room and work for them; null: as many as `actors`")
+    cpus: float = Field(0.8, gt=0, description="logical CPUs of an actor")
+    threads: int = Field(1, ge=1, description="titles read at once in an actor")
+
+
+class StageTwoActors(Config):
+    """Stage two: reads what stage one is not sure of."""
+
+    actors: int = Field(1, ge=1, description="copies of the multimodal stage")
+    max_actors: int | None = Field(None, ge=1, description="so many where there is room and work for them; null: as many as `actors`")
+    cpus: float = Field(0.7, gt=0, description="logical CPUs of an actor")
+    gpus: float = Field(0.0, ge=0, description="GPUs of an actor; with any, it computes there")
+    threads: int = Field(2, ge=1, description="torch threads of an actor")
+    batch_size: int = Field(128, ge=1, description="products read at once, and in one shard")
 
 
 class ClassifyConfig(Config):
-    """How much of the cluster batch classification takes."""
+    """How much of the cluster batch classification takes. The fractions let both stages and a reader share two CPUs."""
 
-    actors: int = Field(1, ge=1, description="copies of the cascade")
-    cpus_per_actor: float = Field(1.0, gt=0)
-    gpus_per_actor: float = Field(0.0, ge=0)
-    threads: int = Field(2, ge=1, description="torch threads, and titles at once in stage one, of an actor")
-    batch_size: int = Field(512, ge=1, description="products in one shard of output")
+    shard_rows: int = Field(1024, ge=1, description="products that stage one reads at once; what it answers of them is one shard")
+    read_cpus: float = Field(0.3, gt=0, description="logical CPUs of a reading task")
+    stage_one: StageOneActors = StageOneActors()
+    stage_two: StageTwoActors = StageTwoActors()
+    retries: int = Field(
+        5, ge=0, description="times that a batch is tried again whose actor or node is lost; a row that kills its actor ends the run"
+    )
+    poison: PoisonConfig = PoisonConfig()
 
 
 @dataclass(frozen=True)
 class Classified:
-    """Where the answers lie, per view: `answers(view)`; and how many there are."""
+    """Where the answers lie, per view: `answers(view)`; and how many there are.
 
-    out: Path
+    Args:
+        earlier: answered or rejected by an earlier run, of all views together.
+    """
+
+    out: Location
     classified: dict[str, int]
     rejected: dict[str, int]
+    earlier: int = 0
 
     def answers(self, view: str = WHOLE) -> pa.Table:
         """Table PREDICTIONS."""
-        return pq.read_table(self.out / view, schema=PREDICTIONS) if self.classified.get(view) else PREDICTIONS.empty_table()
+        return Ledger(self.out, ()).read(view, PREDICTIONS)
 
 
 def classify(
     product_files: Sequence[str],
     bundle: Path,
-    out: Path,
+    out: str | Path,
     config: ClassifyConfig,
     *,
     keys: Sequence[str] | None = None,
     views: Mapping[str, View] | None = None,
     on_progress: Callable[[str], None] = lambda line: None,
 ) -> Classified:
-    """Answer every product of these PRODUCTS files.
+    """Answer every product of these PRODUCTS files that OUT does not hold an answer to. Assumes a cluster is joined.
 
     Args:
-        out: new folder; gets one folder of PREDICTIONS shards a view, and rejected/VIEW with REJECTED shards.
+        product_files: local paths that every node reads, or URIs.
+        out: folder or URI; gets one folder of PREDICTIONS shards a view, rejected/VIEW with REJECTED shards, and what ledger.py keeps. Where it holds
+            the answers of an earlier run of the same bundle, those of products that are still as they were stay, the others go.
         keys: classify these products only.
         views: name -> what a probe lets the classifier see of a product (None: nothing is left); by default one view, the whole product.
+
+    Raises:
+        FeedError: a file is damaged, or OUT holds the answers of another bundle.
+        TooManyRejected: see PoisonConfig.
     """
-    if out.exists() and any(out.iterdir()):
-        raise FeedError(f"{out}: not empty; answers are written into a new folder")
-    columns = [*PRODUCT_COLUMNS, "source", "row"]
-    dataset = ray.data.read_parquet(list(product_files), columns=[*columns, "key"])
-    if keys is not None:
-        # A closure would be pickled into every task; the object store holds it once.
-        dataset = dataset.map_batches(_Only(ray.put(pa.array(list(keys), pa.string()))), batch_format="pyarrow", num_cpus=0.25)
-    counts = dataset.map_batches(
-        _Classifier,
-        fn_constructor_args=(str(Path(bundle).resolve()), str(out.resolve()), config, dict(views or {WHOLE: _whole})),
-        batch_size=config.batch_size,
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=config.actors),
-        num_cpus=config.cpus_per_actor,
-        num_gpus=config.gpus_per_actor,
+    seen = dict(views or {WHOLE: _whole})
+    opened = Bundle.open(bundle, only=lambda name: False)
+    ledger = Ledger(Location(str(out)), [place for view in seen for place in (view, rejected_place(view))])
+    ledger.begin({"bundle": opened.version, "views": list(seen)})
+    files = [Location(file) for file in product_files]
+    wanted = None if keys is None else ray.put(pa.array(sorted(set(keys)), pa.string()))
+    present = _present(files, list(seen), wanted, config)
+    done = ledger.settle(present)
+    if len(done) < len(present):
+        _run(files, wanted, Path(bundle).resolve(), ledger, seen, config, done, len(present), on_progress)
+        settled = ledger.settle(present)
+        if len(settled) < len(present):
+            raise FeedError(
+                f"{ledger.out.source}: {len(present) - len(settled):,} of {len(present):,} products have no answer and no rejection; start again"
+            )
+    rows = ledger.close({"bundle": opened.version})["rows"]
+    return Classified(ledger.out, {view: rows[view] for view in seen}, {view: rows[rejected_place(view)] for view in seen}, len(done))
+
+
+def _run(
+    files: Sequence[Location],
+    wanted: "ray.ObjectRef[pa.Array] | None",
+    bundle: Path,
+    ledger: Ledger,
+    views: Mapping[str, View],
+    config: ClassifyConfig,
+    done: np.ndarray,
+    total: int,
+    on_progress: Callable[[str], None],
+) -> None:
+    rest = _Rest(ray.put(done), tuple(views), wanted)
+    data: ray.data.Dataset = ray.data.from_items(
+        [{"file": file.source, "start": file.start} for file in files], override_num_blocks=min(len(files), _READ_TASKS)
     )
-    classified: dict[str, int] = {}
-    rejected: dict[str, int] = {}
-    for row in counts.iter_rows():
-        classified[row["view"]] = classified.get(row["view"], 0) + row["classified"]
-        rejected[row["view"]] = rejected.get(row["view"], 0) + row["rejected"]
-        on_progress(f"classified {sum(classified.values()):,}, rejected {sum(rejected.values()):,}")
-    return Classified(out, classified, rejected)
+    data.context.target_max_block_size = _BLOCK_BYTES
+    data.context.print_on_execution_start = False
+    data = data.map_batches(partial(_read, rest=rest, rows=config.shard_rows), batch_size=None, batch_format="pyarrow", num_cpus=config.read_cpus)
+    retries: Any = {"max_restarts": -1, "max_task_retries": config.retries}
+    one, two = config.stage_one, config.stage_two
+    data = data.map_batches(
+        _StageOne,
+        fn_constructor_args=(str(bundle), ledger, rest, dict(views), config),
+        batch_size=config.shard_rows,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(min_size=one.actors, max_size=max(one.actors, one.max_actors or 0)),
+        num_cpus=one.cpus,
+        **retries,
+    )
+    data = data.map_batches(
+        _StageTwo,
+        fn_constructor_args=(str(bundle), ledger, config),
+        batch_size=1,
+        batch_format="numpy",
+        compute=ray.data.ActorPoolStrategy(min_size=two.actors, max_size=max(two.actors, two.max_actors or 0)),
+        num_cpus=two.cpus,
+        num_gpus=two.gpus,
+        **retries,
+    )
+    tally = Tally(config.poison, "classify")
+    row: Any
+    for row in own_errors(iter(data.iter_rows())):
+        told: Told = row["told"]
+        tally.add(told.rows, told.reasons, told.examples)
+        on_progress(f"classified {len(done) + tally.rows - tally.rejected:,} of {total:,}, rejected {tally.rejected:,}")
 
 
 def _whole(product: Product) -> Product:
     return product
 
 
-class _Only:
-    """Keeps the rows whose key is wanted."""
+@dataclass(frozen=True)
+class _Rest:
+    """What is to be done of the rows that are read.
 
-    def __init__(self, keys: Any) -> None:
-        self._keys = keys
+    Args:
+        done: S16, sorted.
+        wanted: the only keys that are.
+    """
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        return table.filter(pc.is_in(table["key"], value_set=ray.get(self._keys)))
+    done: "ray.ObjectRef[np.ndarray]"
+    views: tuple[str, ...]
+    wanted: "ray.ObjectRef[pa.Array] | None"
+
+    def of(self, rows: pa.Table) -> np.ndarray:
+        """bool [views, n]. Args: rows: columns key and digest."""
+        done: np.ndarray = ray.get(self.done)
+        keys = rows["key"].to_pylist()
+        digests = rows["digest"].to_pylist()
+        left = np.stack([~among(identities(keys, digests, view), done) for view in self.views])
+        return left & _among_wanted(rows, self.wanted)
 
 
-class _Classifier:
-    """A cascade in an actor."""
+def _among_wanted(rows: pa.Table, wanted: "ray.ObjectRef[pa.Array] | None") -> np.ndarray:
+    if wanted is None:
+        return np.ones(rows.num_rows, dtype=bool)
+    found: np.ndarray = pc.is_in(rows["key"], value_set=ray.get(wanted)).to_numpy(zero_copy_only=False)
+    return found
 
-    def __init__(self, bundle: str, out: str, config: ClassifyConfig, views: Mapping[str, View]) -> None:
-        torch.set_num_threads(config.threads)
-        device = "cuda" if config.gpus_per_actor and torch.cuda.is_available() else "cpu"
-        self._cascade = Bundle.open(bundle).cascade(threads=config.threads, device=device)
-        self._out, self._views = Path(out), views
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        counts = []
-        name = "part-" + hashlib.sha256("\n".join(table["key"].to_pylist()).encode()).hexdigest()[:16] + ".parquet"
-        origin = dict(zip(table["key"].to_pylist(), zip(table["source"].to_pylist(), table["row"].to_pylist(), strict=True), strict=True))
+def _present(files: Sequence[Location], views: Sequence[str], wanted: "ray.ObjectRef[pa.Array] | None", config: ClassifyConfig) -> np.ndarray:
+    """S16, sorted: all rows that are to have a result, of all views."""
+    size = max(1, len(files) // _READ_TASKS)
+    jobs = [files[start : start + size] for start in range(0, len(files), size)]
+    # In a list, or Ray would hand over what it refers to.
+    found = [rows for _, rows in each(_identities_in, jobs, tuple(views), [wanted], cpus=config.read_cpus, name=lambda job: job[0].source)]
+    return np.sort(np.concatenate([nothing(), *found]))
+
+
+def _identities_in(files: Sequence[Location], views: Sequence[str], wanted: list[Any]) -> np.ndarray:
+    found = [nothing()]
+    for file in files:
+        with _reading(file):
+            rows = file.read_table(["key", "digest"])
+        rows = rows.filter(pa.array(_among_wanted(rows, wanted[0])))
+        found += [identities(rows["key"].to_pylist(), rows["digest"].to_pylist(), view) for view in views]
+    return np.concatenate(found)
+
+
+def _read(files: pa.Table, *, rest: _Rest, rows: int) -> Iterator[pa.Table]:
+    """The products of these files that have something left to be done, at most so many at once."""
+    for name, start in zip(files["file"].to_pylist(), files["start"].to_pylist(), strict=True):
+        file = Location(name, start)
+        with _reading(file):
+            index = file.read_table(["key", "digest"])
+        # Titles and images are read only where something is left.
+        if not rest.of(index).any():
+            continue
+        with _reading(file), file.open_file() as stream:
+            for batch in pq.ParquetFile(stream).iter_batches(batch_size=rows, columns=_COLUMNS):
+                table = pa.Table.from_batches([batch])
+                left = table.filter(pa.array(rest.of(table).any(axis=0)))
+                if left.num_rows:
+                    yield left
+
+
+@contextlib.contextmanager
+def _reading(file: Location) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise FeedError(f"{file.source}: this file of the catalog is damaged ({error}); ingest the feeds again") from error
+
+
+class _StageOne:
+    """An actor that holds the text stage."""
+
+    def __init__(self, bundle: str, ledger: Ledger, rest: _Rest, views: Mapping[str, View], config: ClassifyConfig) -> None:
+        opened = Bundle.open(bundle, only=for_text_stage)
+        cascade = opened.text_cascade(threads=config.stage_one.threads)
+        self._work = FirstStage(cascade, opened.preparation(), ledger, config.stage_two.batch_size)
+        self._rest, self._views = rest, views
+
+    def __call__(self, table: pa.Table) -> Iterator[dict[str, np.ndarray]]:
+        keys, digests = table["key"].to_pylist(), table["digest"].to_pylist()
+        places = list(zip(table["source"].to_pylist(), table["row"].to_pylist(), strict=True))
         products = list(products_of(table))
-        for view, see in self._views.items():
-            seen = [shown for product in products if (shown := see(product)) is not None]
-            results = self._cascade.classify(seen)
-            answers = [prediction_row(result, product) for result, product in zip(results, seen, strict=True) if isinstance(result, Answer)]
-            refused = [_rejected_row(result, *origin[result.key]) for result in results if isinstance(result, Unreadable)]
-            _write(self._out / view / name, rows_to_table(answers, PREDICTIONS), PREDICTIONS)
-            _write(self._out / "rejected" / view / name, rows_to_table(refused, REJECTED), REJECTED)
-            counts.append({"view": view, "classified": len(answers), "rejected": len(refused)})
-        return pa.Table.from_pylist(counts)
+        for (view, see), left in zip(self._views.items(), self._rest.of(table), strict=True):
+            mine = np.flatnonzero(left).tolist()
+            rows = identities([keys[row] for row in mine], [digests[row] for row in mine], view)
+            told, for_stage_two = self._work(view, rows, [see(products[row]) for row in mine], [places[row] for row in mine])
+            yield _one("work", told)
+            for item in for_stage_two:
+                yield _one("work", item)
 
 
-def prediction_row(answer: Answer, product: Product) -> dict[str, Any]:
-    """An answer as a row of PREDICTIONS."""
-    return {
-        "key": answer.key,
-        "platform": product.platform,
-        "category_id": answer.category_id,
-        "path": list(answer.path),
-        "confidences": list(answer.confidences),
-        "alternatives": [{"path": list(other.path), "confidence": other.confidence} for other in answer.alternatives],
-        "stage": answer.stage,
-        "bundle": answer.bundle,
-        "stopped_at_parent": None if answer.holds_precision is None else answer.stopped_at_parent,
-        "holds_precision": answer.holds_precision,
-        "candidates": None if answer.candidates is None else [list(path) for path in answer.candidates],
-    }
+class _StageTwo:
+    """An actor that holds the multimodal stage. What stage one tells passes through."""
+
+    def __init__(self, bundle: str, ledger: Ledger, config: ClassifyConfig) -> None:
+        # Here and not above: reading tasks and stage one share this module and go without torch's 0.75 GB.
+        import torch
+
+        torch.set_num_threads(config.stage_two.threads)
+        # A logical GPU may stand for none: torch knows what is there.
+        device = "cuda" if config.stage_two.gpus and torch.cuda.is_available() else "cpu"
+        opened = Bundle.open(bundle)
+        self._work = SecondStage(opened.multimodal_stage(device=device).infer, opened.finishing_cascade(), ledger)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        for item in batch["work"]:
+            yield _one("told", item if isinstance(item, Told) else self._work(item))
 
 
-def _rejected_row(result: Unreadable, source: str, row: int) -> dict[str, Any]:
-    return {"source": source, "row": row, "reason": result.reason, "detail": f"{result.key}: {result.detail}", "raw": None}
-
-
-def _write(path: Path, table: pa.Table, schema: pa.Schema) -> None:
-    if table.num_rows:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(enforce(table, schema, "classify"), path)
+def _one(column: str, item: Any) -> dict[str, np.ndarray]:
+    """A block of one row that holds an object."""
+    cell = np.empty(1, dtype=object)
+    cell[0] = item
+    return {column: cell}

@@ -47,7 +47,6 @@ SETTINGS = (
     "stage_two.fusion.width=64",
     "scaling.cpus_per_worker=0.5",
     "masked_titles=false",
-    "classify.cpus_per_actor=0.5",
 )
 
 

@@ -128,7 +128,7 @@ def test_a_bundle_with_a_changed_byte_is_refused(prodcat, demo_run: Path, tmp_pa
 
 
 def test_classify_accounts_for_every_row_of_a_feed(prodcat, demo_run: Path, feed: Path, tmp_path: Path) -> None:
-    result = prodcat("classify", demo_run / "bundle", feed, "--out", tmp_path / "out", "--set", "classify.cpus_per_actor=0.5", "--json")
+    result = prodcat("classify", demo_run / "bundle", feed, "--out", tmp_path / "out", "--json")
     assert result.exit_code == 0, result.stderr
     summary = json.loads(result.stdout)
     assert (summary["classified"], summary["rejected"], summary["rejected_at_ingestion"]) == (4, 0, 2)
@@ -149,7 +149,7 @@ def test_an_unknown_probe_is_named_before_anything_is_started(prodcat, demo_run:
 
 
 def test_evaluate_runs_the_probes_that_are_named_and_leaves_small_leaves_out(prodcat, demo_run: Path, tmp_path: Path) -> None:
-    sets = ("--set", "classify.cpus_per_actor=0.5", "--set", "min_leaf_products=8", "--set", "baseline=null")
+    sets = ("--set", "min_leaf_products=8", "--set", "baseline=null")
     result = prodcat("evaluate", demo_run / "bundle", demo_run / "catalog", "--out", tmp_path, "--probe", "masked-title", *sets, "--json")
     assert result.exit_code == 0, result.stderr
     metrics = json.loads((tmp_path / "metrics.json").read_text())

@@ -23,9 +23,10 @@ from prodcat.evaluating import EvaluateConfig, _seed_answers, evaluate
 from prodcat.evaluation.probes import FULL, hide
 from prodcat.fitting import fit
 from prodcat.masking import CategoryMask
+from prodcat.prediction.batch import prediction_row
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.cascade import Answer, Cascade, Unreadable
-from prodcat.prediction.distributed import ClassifyConfig, classify, prediction_row
+from prodcat.prediction.distributed import ClassifyConfig, classify
 from prodcat.prediction.gate import Gate
 from prodcat.profile import FitConfig
 from prodcat.taxonomy import Taxonomy
@@ -105,7 +106,7 @@ def test_contracts_3_and_5_batch_classification_equals_the_cascade_and_loses_no_
     catalog = Catalog.open(demo_run / "catalog")
     # By their images alone, too: where the gate of so small a run stands, stage one may answer all that have a title.
     views = {name: partial(hide, probe=name, mask=CategoryMask(catalog.taxonomy)) for name in (FULL, "image")}
-    config = ClassifyConfig(cpus_per_actor=0.5, batch_size=37)
+    config = ClassifyConfig(shard_rows=37)
     done = classify(catalog.product_files(), demo_run / "bundle", tmp_path / "answers", config, views=views)
     cascade = Bundle.open(demo_run / "bundle").cascade()
     stages = set()
@@ -130,7 +131,7 @@ def test_contract_4_every_answer_is_a_path_of_the_tree(demo_run: Path, products:
 
 
 def test_the_bundle_has_learned_and_the_report_says_it(demo_run: Path, tmp_path: Path) -> None:
-    config = EvaluateConfig(classify=ClassifyConfig(cpus_per_actor=0.5))
+    config = EvaluateConfig(classify=ClassifyConfig())
     # The bundle itself in place of one of another seed: its figures must be found again.
     judged = evaluate(demo_run / "bundle", [str(demo_run / "catalog")], tmp_path, config, seed_bundles=[demo_run / "bundle"], on_progress=print)
     written = json.loads((tmp_path / "metrics.json").read_text())

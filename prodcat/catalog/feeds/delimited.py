@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from prodcat.catalog.feeds.encodings import head_of, is_undecodable, open_text, readable
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import NO_DEFAULTS, FeedPart, RawRow, ReadOptions
 from prodcat.errors import FeedError
+from prodcat.location import Location
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 # Fields may hold an image as base64. Python's own limit is 131,072 characters.

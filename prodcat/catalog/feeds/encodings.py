@@ -5,9 +5,9 @@ import io
 
 import pyarrow as pa
 
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import ReadOptions
 from prodcat.errors import FeedError
+from prodcat.location import Location
 
 # utf-32 first: its mark begins with that of utf-16.
 _MARKS = (

@@ -7,8 +7,8 @@ from typing import Any
 from prodcat.catalog.feeds.delimited import column_names, delimiter_of, read_lines, with_delimiter_of_header
 from prodcat.catalog.feeds.encodings import open_text, readable
 from prodcat.catalog.feeds.google import GOOGLE_DEFAULTS, google_values
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import FeedPart, RawRow, ReadOptions
+from prodcat.location import Location
 
 # What no other format's header has together with an id and a title.
 _TELLING = {"image_link", "google_product_category", "product_type", "item_group_id", "availability", "condition"}

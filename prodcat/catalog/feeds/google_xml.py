@@ -13,8 +13,8 @@ from xml.parsers import expat
 
 from prodcat.catalog.feeds.encodings import head_of, open_text, readable
 from prodcat.catalog.feeds.google import GOOGLE_DEFAULTS, google_values
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import FeedPart, RawRow, ReadOptions
+from prodcat.location import Location
 
 _ITEMS = ("item", "entry")
 _NEXT_ITEM = re.compile(rb"<(?:item|entry)(?=[\s/>])")

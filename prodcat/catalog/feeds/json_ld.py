@@ -11,8 +11,8 @@ from html.parser import HTMLParser
 from typing import Any
 
 from prodcat.catalog.feeds.encodings import read_text, readable
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import FeedPart, RawRow, ReadOptions
+from prodcat.location import Location
 
 _PRODUCTS = {"Product", "ProductGroup", "ProductModel", "IndividualProduct", "SomeProducts"}
 # Where products may stand below something that is none.

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prodcat.catalog.feeds.encodings import is_undecodable, open_text, readable
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import NO_DEFAULTS, FeedPart, RawRow, ReadOptions
+from prodcat.location import Location
 
 
 class JsonLinesReader:

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import NO_DEFAULTS, FeedPart, RawRow, ReadOptions
+from prodcat.location import Location
 
 # Rows that become Python objects at a time: enough to hide pyarrow's cost per batch, few enough for rows that carry photos.
 _BATCH_ROWS = 256

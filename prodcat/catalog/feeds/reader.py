@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic import Field
 
-from prodcat.catalog.feeds.location import Location
 from prodcat.config import Config
+from prodcat.location import Location
 
 # For formats that leave all to the mapping.
 NO_DEFAULTS: Mapping[str, Any] = {}

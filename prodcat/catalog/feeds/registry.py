@@ -17,11 +17,11 @@ from prodcat.catalog.feeds.google_xml import GoogleXmlReader
 from prodcat.catalog.feeds.json_array import JsonArrayReader
 from prodcat.catalog.feeds.json_ld import JsonLdReader
 from prodcat.catalog.feeds.json_lines import JsonLinesReader
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.parquet import ParquetReader
 from prodcat.catalog.feeds.reader import FeedPart, FeedReader, RawRow, ReadOptions
 from prodcat.catalog.feeds.shopify import ShopifyReader
 from prodcat.errors import FeedError
+from prodcat.location import Location
 
 # Where several take a suffix, the first that recognises the file's beginning reads it, and else the last one.
 READERS: Final[tuple[FeedReader, ...]] = (

@@ -10,8 +10,8 @@ from typing import Any
 
 from prodcat.catalog.feeds.delimited import column_names, delimiter_of, read_lines, with_delimiter_of_header
 from prodcat.catalog.feeds.encodings import open_text, readable
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import FeedPart, RawRow, ReadOptions
+from prodcat.location import Location
 
 # Lower case -> the name used here.
 _NAMES = {

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prodcat.catalog.feeds import registry
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import FeedPart, RawRow, ReadOptions
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.errors import FeedError
+from prodcat.location import Location
 
 ROWS = [{"sku": str(n), "name": f'Größe {n}, 5" × 3\n zwei Zeilen' if n == 2 else f"Ware {n}"} for n in range(1, 8)]
 

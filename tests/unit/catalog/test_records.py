@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from prodcat.catalog.feeds.location import Location
 from prodcat.catalog.feeds.reader import RawRow
 from prodcat.catalog.mapping import FeedMapping, mapping_beside
 from prodcat.catalog.pictures import PictureConfig
@@ -18,6 +17,7 @@ from prodcat.catalog.records import Record, RecordMaker, Rejection
 from prodcat.config import validate
 from prodcat.errors import ConfigError, FeedError
 from prodcat.images import ImageLimits
+from prodcat.location import Location
 from prodcat.taxonomy import Taxonomy
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from prodcat import contracts
 from prodcat.encoders import features
+from prodcat.encoders.features import FeatureSet
 from prodcat.errors import ContractError
+from prodcat.ledger import identities
 
 
 def _rows(keys: list[str], digests: list[str], first: float) -> pa.Table:
@@ -47,8 +49,9 @@ def test_parts_follow_the_contract(feature_set: features.FeatureSet) -> None:
 
 
 def test_changed_products_lose_their_vector_and_unknown_ones_keep_it(feature_set: features.FeatureSet) -> None:
-    features.drop_superseded(feature_set.folder, pa.table({"key": ["b", "a", "d", "e"], "digest": ["new", "1", "new", "new"]}))
-    assert sorted(features.identities(feature_set.folder)["key"].to_pylist()) == ["a", "c"]
+    keys, digests = ["b", "a", "d", "e"], ["new", "1", "new", "new"]
+    features.drop_superseded(feature_set.folder, np.sort(identities(keys, [""] * 4)), np.sort(identities(keys, digests)))
+    assert features.identities(feature_set.folder).tolist() == np.sort(identities(["a", "c"], ["1", "3"])).tolist()
     assert features.read(feature_set, ["a", "b", "c"])[0][:, 0].tolist() == [10, 0, 12]
     assert len(list(feature_set.folder.iterdir())) == 1
 
@@ -60,10 +63,32 @@ def test_a_set_of_another_size_is_named(feature_set: features.FeatureSet) -> Non
 
 
 def test_products_looked_at_in_vain_are_remembered_under_the_same_conditions_only(feature_set: features.FeatureSet) -> None:
-    assert features.without(feature_set.folder, "20 MB").num_rows == 0
-    features.note_without(feature_set.folder, pa.table({"key": ["x"], "digest": ["9"]}), "20 MB")
-    assert features.without(feature_set.folder, "20 MB").to_pylist() == [{"key": "x", "digest": "9"}]
-    assert features.without(feature_set.folder, "90 MB").num_rows == 0
+    assert len(features.without(feature_set.folder, "20 MB")) == 0
+    features.note_without(feature_set.folder, identities(["x"], ["9"]), "20 MB")
+    assert features.without(feature_set.folder, "20 MB").tolist() == identities(["x"], ["9"]).tolist()
+    assert len(features.without(feature_set.folder, "90 MB")) == 0
     # They are no part of the set.
-    assert sorted(features.identities(feature_set.folder)["key"].to_pylist()) == ["a", "b", "c", "d", "e"]
+    assert len(features.identities(feature_set.folder)) == 5
     assert features.read(feature_set, ["x"])[1].tolist() == [False]
+
+
+def test_a_part_is_named_by_its_rows_and_a_row_stands_once(feature_set: FeatureSet) -> None:
+    folder = feature_set.folder
+    before = features.parts(folder)
+    # A task that ran twice, and a run whose driver was killed while its last part was on the way.
+    features.write_part(folder, _rows(["d", "e"], ["4", "5"], 20))
+    assert features.parts(folder) == before
+    features.write_part(folder, _rows(["e", "f"], ["5", "6"], 30))
+    (folder / ".part-x.parquet.0").write_bytes(b"half")
+    assert features.settle(folder) == 6
+    assert not list(folder.glob(".*"))
+    assert features.read(feature_set, ["a", "f"])[0][:, 0].tolist() == [10, 31]
+    assert sorted(row for part in features.parts(folder) for row in pq.read_table(part)["key"].to_pylist()) == list("abcdef")
+
+
+def test_a_part_that_was_changed_is_refused_by_name(feature_set: FeatureSet) -> None:
+    features.settle(feature_set.folder)
+    part = features.parts(feature_set.folder)[0]
+    pq.write_table(pq.read_table(part).slice(1), part)
+    with pytest.raises(ContractError, match=f"{part.name}: its SHA-256 is not the one in manifest.json"):
+        features.read(feature_set, ["a", "b", "c", "d", "e"])

@@ -1,13 +1,20 @@
-"""Where a feed lies: a local path or any URI that pyarrow's file systems read (s3://, gs://, hdfs://, file://). Knows nothing of formats."""
+"""Where something lies: a local path or any URI that pyarrow's file systems know (s3://, gs://, hdfs://, file://). Reads and writes files whole;
+knows nothing of what is in them but that tables are Parquet.
+
+What is written appears whole or not at all: locally under its name only when it is complete, in an object store because that is how those work.
+"""
 
 import os
 import posixpath
 import re
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyarrow import fs
 
 from prodcat.errors import FeedError
@@ -76,11 +83,21 @@ class Location:
 
     @property
     def folder(self) -> "Location":
-        head, _, _ = self.source.rpartition("/")
-        return Location(head or ("/" if self.source.startswith("/") else "."), self.start)
+        place, query = self._split
+        head, _, _ = place.rpartition("/")
+        return Location((head or ("/" if place.startswith("/") else ".")) + query, self.start)
 
     def child(self, relative: str) -> "Location":
-        return Location(posixpath.join(self.source, relative), self.start)
+        place, query = self._split
+        return Location(posixpath.join(place, relative) + query, self.start)
+
+    @property
+    def _split(self) -> tuple[str, str]:
+        """What names the place, and the options of a URI (?region=...)."""
+        if not _URI.match(self.source):
+            return self.source, ""
+        place, mark, query = self.source.partition("?")
+        return place, mark + query
 
     def info(self) -> fs.FileInfo:
         try:
@@ -101,3 +118,44 @@ class Location:
     def open_file(self) -> pa.NativeFile:
         """Random access, as it lies on disk."""
         return self.filesystem.open_input_file(self.path)
+
+    def is_file(self) -> bool:
+        return bool(self.info().is_file)
+
+    def children(self) -> list["Location"]:
+        """What lies right in this folder, sorted by name, without names that start with "."; nothing where there is no such folder."""
+        return [self.child(entry.base_name) for entry in self.infos()]
+
+    def infos(self) -> list[fs.FileInfo]:
+        """Of the same."""
+        try:
+            found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        except (OSError, pa.ArrowException) as error:
+            raise FeedError(f"{self.source}: cannot be listed: {error}") from error
+        return sorted((entry for entry in found if not entry.base_name.startswith(".")), key=lambda entry: entry.base_name)
+
+    def read_bytes(self) -> bytes:
+        """Raises OSError."""
+        with self.filesystem.open_input_stream(self.path) as stream:
+            return bytes(stream.read())
+
+    def read_table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Raises OSError or ArrowException."""
+        return pq.read_table(self.path, columns=None if columns is None else list(columns), filesystem=self.filesystem, partitioning=None)
+
+    def write_bytes(self, data: bytes) -> None:
+        if self.is_local:
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(self.path).with_name(f".{self.name}.{uuid.uuid4().hex}")
+            temporary.write_bytes(data)
+            temporary.replace(self.path)
+        else:
+            with self.filesystem.open_output_stream(self.path) as stream:
+                stream.write(data)
+
+    def delete(self) -> None:
+        """A file; none there is fine."""
+        try:
+            self.filesystem.delete_file(self.path)
+        except FileNotFoundError:
+            return
