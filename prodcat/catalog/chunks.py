@@ -27,6 +27,7 @@ from prodcat.config import Config
 from prodcat.contracts import PRODUCTS, REJECTED, enforce, rows_to_table
 from prodcat.errors import FeedError
 from prodcat.location import Location
+from prodcat.poison import PoisonConfig
 from prodcat.taxonomy import Taxonomy, format_path
 
 # What the whole run must know about every product; kept in memory, so no image and no text but the title's key.
@@ -46,6 +47,7 @@ class IngestConfig(Config):
     duplicates: DuplicateConfig = Field(DuplicateConfig(), description="what counts as a near-duplicate")
     languages: LanguageConfig = Field(LanguageConfig(), description="how products get their language")
     splits: SplitConfig = Field(SplitConfig(), description="shares and seed")
+    poison: PoisonConfig = Field(PoisonConfig(), description="how many rows may be rejected")
     chunk_rows: int = Field(1000, ge=1, description="rows a task, and a file")
     chunk_mb: int = Field(64, ge=1, description="a chunk of images ends earlier, at this many megabytes as they stand in the feed")
 

@@ -22,6 +22,7 @@ from prodcat.catalog.splits import Assignment, assign
 from prodcat.catalog.summary import UNKNOWN, IngestSummary
 from prodcat.contracts import REJECTED, SPLITS, enforce, rows_to_table
 from prodcat.errors import FeedError
+from prodcat.poison import Tally
 from prodcat.taxonomy import Taxonomy
 
 # Plan, folder to write to, configuration, tree, crosswalk -> outcomes in any order. Serial here, Ray in distributed.py.
@@ -64,6 +65,7 @@ def ingest(
 
     Raises:
         FeedError: a source cannot be found, a mapped column is missing, no row at all became a product, or `out` holds something else.
+        TooManyRejected: see PoisonConfig; `out` stays as it was.
         ConfigError: a mapping file does not fit.
         TaxonomyError: the crosswalk maps to a category that is not in the given tree.
     """
@@ -76,7 +78,7 @@ def ingest(
     earlier = store.earlier_splits(out)
     folder = store.begin(out)
     try:
-        outcomes = _collect(execute(planned, folder, config, taxonomy, crosswalk), tell)
+        outcomes = _collect(execute(planned, folder, config, taxonomy, crosswalk), Tally(config.poison, "ingest"), tell)
         _check_columns(planned, outcomes)
         outcomes = _reject_repeated_keys(outcomes, folder)
         index = pa.concat_tables([outcome.index for outcome in outcomes]) if outcomes else INDEX.empty_table()
@@ -105,15 +107,15 @@ def ingest(
     return summary
 
 
-def _collect(outcomes: Iterator[Outcome], tell: Callable[[str], None]) -> list[Outcome]:
+def _collect(outcomes: Iterator[Outcome], tally: Tally, tell: Callable[[str], None]) -> list[Outcome]:
     collected: list[Outcome] = []
-    rows, told = 0, time.perf_counter()
+    told = time.perf_counter()
     for outcome in outcomes:
         collected.append(outcome)
-        rows += outcome.rows
+        tally.add(outcome.rows, outcome.rejected, outcome.examples)
         if time.perf_counter() - told > _PROGRESS_SECONDS:
             told = time.perf_counter()
-            tell(f"{rows:,} rows read, at {outcome.source}")
+            tell(f"{tally.rows:,} rows read, {tally.rejected:,} rejected, at {outcome.source}")
     return sorted(collected, key=lambda outcome: outcome.order)
 
 

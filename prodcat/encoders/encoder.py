@@ -8,7 +8,7 @@ import hashlib
 import importlib
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FAMILIES = {"roberta": "prodcat.encoders.roberta", "vit": "prodcat.encoders.vit", "clip": "prodcat.encoders.clip"}
 _POOLINGS: dict[str, tuple[str | None, ...]] = {"roberta": ("mean", "cls"), "vit": ("token_mean", "token"), "clip": (None,)}
+# In an encoder's folder: the SHA-256 of its files when it was written, as `sha256sum -c` reads them.
+SUMS = "SHA256SUMS"
 _HASHED = (".json", ".safetensors", ".txt")
 _log = logging.getLogger(__name__)
 
@@ -221,11 +223,34 @@ class FolderEncoder:
 
 def fingerprint(folder: str | Path) -> str:
     """SHA-256 over names and bytes of all weights, configuration, tokenizer and preprocessing files of an encoder folder, wherever it lies."""
-    total = hashlib.sha256()
-    for file in _content(Path(folder)):
+    return _fingerprint_of(_sums(Path(folder)))
+
+
+def _fingerprint_of(sums: Mapping[str, str]) -> str:
+    return hashlib.sha256("".join(f"{name}\0{digest}\n" for name, digest in sums.items()).encode()).hexdigest()
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """File -> SHA-256."""
+    found = {}
+    for file in _content(folder):
         with file.open("rb") as stream:
-            total.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()
+            found[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
+
+
+def _verified(folder: Path) -> str:
+    """The folder's fingerprint. Raises EncoderError naming the file that is not the one that was written."""
+    if not (folder / SUMS).is_file():
+        raise EncoderError(f"{folder}: lacks {SUMS}; it was not written whole: write the folder again")
+    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    written = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    found = _sums(folder)
+    for name in sorted({*written, *found}):
+        if written.get(name) != found.get(name):
+            what = "is missing" if name not in found else f"is not in {SUMS}" if name not in written else f"does not have the SHA-256 in {SUMS}"
+            raise EncoderError(f"{folder / name}: {what}; write the folder again")
+    return _fingerprint_of(found)
 
 
 def tower_fingerprint(encoder: str, reads: str) -> str:
@@ -234,8 +259,8 @@ def tower_fingerprint(encoder: str, reads: str) -> str:
 
 
 def describe(folder: str | Path) -> dict[str, TowerFacts]:
-    """The towers of an encoder folder; needs no torch. Raises EncoderError for a folder that is no encoder folder."""
-    manifest, identity = Manifest.load(Path(folder)), fingerprint(folder)
+    """The towers of an encoder folder; needs no torch. Raises EncoderError for a folder that is no encoder folder, or not as it was written."""
+    manifest, identity = Manifest.load(Path(folder)), _verified(Path(folder))
     sides: dict[Literal["text", "image"], Any] = {"image": manifest.image, "text": manifest.text}
     return {reads: TowerFacts(reads, manifest.dim, tower_fingerprint(identity, reads)) for reads, side in sides.items() if side is not None}
 
@@ -309,12 +334,12 @@ def load(folder: str | Path, device: str = "cpu") -> Encoder:
     """Open an encoder folder, in evaluation mode.
 
     Raises:
-        EncoderError: names the file that is missing or does not fit.
+        EncoderError: names the file that is missing or does not fit, or the folder whose files are not those that were written.
     """
     import torch
 
     place = Path(folder)
-    manifest = Manifest.load(place)
+    manifest, identity = Manifest.load(place), _verified(place)
     try:
         with torch.random.fork_rng(devices=[]):
             module, towers = _family(manifest.family).open_folder(place, manifest)
@@ -322,7 +347,6 @@ def load(folder: str | Path, device: str = "cpu") -> Encoder:
         raise
     except Exception as error:  # three libraries, each with its own errors for damaged files
         raise EncoderError(f"{place}: its {manifest.family} weights do not load ({type(error).__name__}: {error}); write the folder again") from error
-    identity = fingerprint(place)
     for tower in towers.values():
         tower.fingerprint, tower.precision = tower_fingerprint(identity, tower.reads), manifest.precision
     return FolderEncoder(manifest.family, towers, module.eval(), place, identity).to(device)
@@ -353,6 +377,7 @@ def _fresh_part(target: Path) -> Path:
 
 
 def _put_in_place(part: Path, target: Path) -> None:
+    (part / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in _sums(part).items()), encoding="utf-8")
     # A reader never sees a half-written folder under the final name.
     if target.exists():
         shutil.rmtree(target)

@@ -33,6 +33,7 @@ from prodcat.prediction.bundle import Bundle, for_text_stage
 
 View = Callable[[Product], Product | None]
 WHOLE = "predictions"
+_LEFT = "left"
 _COLUMNS = [*PRODUCT_COLUMNS, "key", "digest", "source", "row"]
 # Rows travel in blocks of this size. Larger ones make stage two wait until stage one is through with its block; and what is under way is what a
 # run that is killed has done in vain.
@@ -152,16 +153,16 @@ def _run(
     data.context.target_max_block_size = _BLOCK_BYTES
     data.context.print_on_execution_start = False
     data = data.map_batches(partial(_read, rest=rest, rows=config.shard_rows), batch_size=None, batch_format="pyarrow", num_cpus=config.read_cpus)
-    retries: Any = {"max_restarts": -1, "max_task_retries": config.retries}
+    retried: Callable[[], dict[str, Any]] = partial(dict, max_task_retries=config.retries)
     one, two = config.stage_one, config.stage_two
     data = data.map_batches(
         _StageOne,
-        fn_constructor_args=(str(bundle), ledger, rest, dict(views), config),
+        fn_constructor_args=(str(bundle), ledger, dict(views), config),
         batch_size=config.shard_rows,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=one.actors, max_size=max(one.actors, one.max_actors or 0)),
         num_cpus=one.cpus,
-        **retries,
+        ray_remote_args_fn=retried,
     )
     data = data.map_batches(
         _StageTwo,
@@ -171,7 +172,7 @@ def _run(
         compute=ray.data.ActorPoolStrategy(min_size=two.actors, max_size=max(two.actors, two.max_actors or 0)),
         num_cpus=two.cpus,
         num_gpus=two.gpus,
-        **retries,
+        ray_remote_args_fn=retried,
     )
     tally = Tally(config.poison, "classify")
     row: Any
@@ -234,7 +235,10 @@ def _identities_in(files: Sequence[Location], views: Sequence[str], wanted: list
 
 
 def _read(files: pa.Table, *, rest: _Rest, rows: int) -> Iterator[pa.Table]:
-    """The products of these files that have something left to be done, at most so many at once."""
+    """The products of these files that have something left to be done, at most so many at once; _LEFT says for which views.
+
+    Here and not in the actors: what an actor is made with may be lost with the node that made it, and then it could not be made again.
+    """
     for name, start in zip(files["file"].to_pylist(), files["start"].to_pylist(), strict=True):
         file = Location(name, start)
         with _reading(file):
@@ -245,9 +249,9 @@ def _read(files: pa.Table, *, rest: _Rest, rows: int) -> Iterator[pa.Table]:
         with _reading(file), file.open_file() as stream:
             for batch in pq.ParquetFile(stream).iter_batches(batch_size=rows, columns=_COLUMNS):
                 table = pa.Table.from_batches([batch])
-                left = table.filter(pa.array(rest.of(table).any(axis=0)))
-                if left.num_rows:
-                    yield left
+                left = rest.of(table)
+                if left.any():
+                    yield table.append_column(_LEFT, pa.array(left.T.tolist(), pa.list_(pa.bool_()))).filter(pa.array(left.any(axis=0)))
 
 
 @contextlib.contextmanager
@@ -261,18 +265,19 @@ def _reading(file: Location) -> Iterator[None]:
 class _StageOne:
     """An actor that holds the text stage."""
 
-    def __init__(self, bundle: str, ledger: Ledger, rest: _Rest, views: Mapping[str, View], config: ClassifyConfig) -> None:
+    def __init__(self, bundle: str, ledger: Ledger, views: Mapping[str, View], config: ClassifyConfig) -> None:
         opened = Bundle.open(bundle, only=for_text_stage)
         cascade = opened.text_cascade(threads=config.stage_one.threads)
         self._work = FirstStage(cascade, opened.preparation(), ledger, config.stage_two.batch_size)
-        self._rest, self._views = rest, views
+        self._views = views
 
     def __call__(self, table: pa.Table) -> Iterator[dict[str, np.ndarray]]:
         keys, digests = table["key"].to_pylist(), table["digest"].to_pylist()
         places = list(zip(table["source"].to_pylist(), table["row"].to_pylist(), strict=True))
         products = list(products_of(table))
-        for (view, see), left in zip(self._views.items(), self._rest.of(table), strict=True):
-            mine = np.flatnonzero(left).tolist()
+        left = np.array(table[_LEFT].to_pylist(), dtype=bool).reshape(table.num_rows, len(self._views))
+        for number, (view, see) in enumerate(self._views.items()):
+            mine = np.flatnonzero(left[:, number]).tolist()
             rows = identities([keys[row] for row in mine], [digests[row] for row in mine], view)
             told, for_stage_two = self._work(view, rows, [see(products[row]) for row in mine], [places[row] for row in mine])
             yield _one("work", told)

@@ -94,7 +94,7 @@ def fit(
         _worker,
         train_loop_config={"task": task, "loop": loop, "scaling": scaling, "progress": progress},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=scaling.workers if scaling.min_workers is None else (scaling.min_workers, scaling.workers),
+            num_workers=scaling.workers if scaling.min_workers is None else (scaling.min_workers, scaling.workers),  # type: ignore[arg-type]
             use_gpu=scaling.use_gpu,
             resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": 1} if scaling.use_gpu else {})},
         ),

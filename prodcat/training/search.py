@@ -49,6 +49,7 @@ class SearchConfig(Config):
     cpus_per_trial: float = Field(0.5, gt=0, description="logical CPUs of a trial")
     gpus_per_trial: float = Field(0.0, ge=0, description="GPUs of a trial; fractions share one")
     threads: int = Field(1, ge=1, description="torch threads of a trial")
+    retries: int = Field(2, ge=0, description="times that a trial which failed is tried again: its node may have been lost")
 
     @model_validator(mode="after")
     def _ends(self) -> Self:
@@ -143,7 +144,12 @@ def _run(
             ),
         ),
         run_config=tune.RunConfig(
-            name="search", storage_path=str(scratch), verbose=0, callbacks=[_Keeper(record, spent, config.trials, on_progress)]
+            name="search",
+            storage_path=str(scratch),
+            verbose=0,
+            callbacks=[_Keeper(record, spent, config.trials, on_progress)],
+            # Ray does not tell a lost node from an error of the trial's own, which is then made as often in vain.
+            failure_config=tune.FailureConfig(max_failures=config.retries),
         ),
     )
     # A trial that fails is told once, with its reason, by _Keeper; and Ray looks for figures in the files it has been told not to write.

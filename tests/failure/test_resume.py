@@ -1,4 +1,4 @@
-"""Runs that are killed go on: kill -9 of the driver, a node that is gone. What is there in the end is what an uninterrupted run gives, no row twice."""
+"""Runs that are killed go on: kill -9 of the driver, a node that is gone. In the end there is what an uninterrupted run gives, no row twice."""
 
 import json
 import random

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from transformers import AutoModel
 
 from prodcat.encoders import clip, hub, minilm
-from prodcat.encoders.encoder import Encoder, EncoderConfig, ImageScratch, ScratchConfig, TextScratch, load, obtain
+from prodcat.encoders.encoder import SUMS, Encoder, EncoderConfig, ImageScratch, ScratchConfig, TextScratch, describe, load, obtain
 from prodcat.errors import EncoderError
 
 from .conftest import IMAGES, TINY, TITLES, draw, plain_vit
@@ -178,10 +178,19 @@ def test_an_encoder_folder_that_is_damaged_is_named(case: str, encoders: dict[st
     weights = next((tmp_path / "e").glob("*.safetensors"))
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(EncoderError, match="weights do not load"):
-        load(tmp_path / "e")
+    for look in (load, describe):
+        with pytest.raises(EncoderError, match=f"{weights.name}: does not have the SHA-256 in {SUMS}"):
+            look(tmp_path / "e")
     weights.unlink()
-    with pytest.raises(EncoderError, match=f"lacks {weights.name}"):
+    with pytest.raises(EncoderError, match=f"{weights.name}: is missing"):
+        load(tmp_path / "e")
+    weights.write_bytes(whole)
+    load(tmp_path / "e")
+    (tmp_path / "e" / "extra.json").write_text("{}")
+    with pytest.raises(EncoderError, match=rf"extra\.json: is not in {SUMS}"):
+        load(tmp_path / "e")
+    (tmp_path / "e" / SUMS).unlink()
+    with pytest.raises(EncoderError, match=f"lacks {SUMS}; it was not written whole"):
         load(tmp_path / "e")
 
 
