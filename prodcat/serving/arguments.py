@@ -20,6 +20,14 @@ class AutoscalingArgs(Config):
 
     upscale_delay_s: float = Field(3.0, ge=0, description="how long there must be too many requests before replicas are added")
     downscale_delay_s: float = Field(300.0, ge=0, description="how long there must be too few before one is taken away: starting it again costs more")
+    downscaling_factor: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="how much of the way down is gone at once. A replica that is fuller is slower too: all of it makes the number swing "
+        "(benchmarks/simulation.py)",
+    )
+    look_back_period_s: float = Field(10.0, gt=0, description="requests under way are taken as their mean over so long")
     downscale_to_zero_delay_s: float = Field(900.0, ge=0, description="the same for the last one, where min_replicas is 0")
 
 

@@ -20,6 +20,7 @@ import ray.train
 import torch
 from pydantic import Field, model_validator
 from ray.train.torch import TorchTrainer, get_device, prepare_model
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -86,7 +87,9 @@ def fit(
     if "train" not in shards:
         raise TrainingError(f"{task.name}: there is no training product; give a catalog with more labelled products")
     out.mkdir(parents=True, exist_ok=True)
-    progress = _Progress.options(num_cpus=0).remote()  # type: ignore[attr-defined]
+    # With the driver: it may go when that goes, and not with a node that is lost.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    progress = _Progress.options(num_cpus=0, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     # How often Ray looks at its workers; a worker waits for it at every report, and at the end. Ray's own two seconds are longer than the epochs of a
     # small model.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")

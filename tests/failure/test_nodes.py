@@ -100,7 +100,7 @@ from prodcat.serving.limits import RequestLimits
 
 bundle, port = Path(sys.argv[1]), int(sys.argv[2])
 text = TextArgs(num_cpus=0.9, min_replicas=2, max_replicas=2)
-multimodal = MultimodalArgs(num_gpus=0.5, num_cpus=0.1, min_replicas=2, max_replicas=2)
+multimodal = MultimodalArgs(num_gpus=1, num_cpus=0.1, min_replicas=2, max_replicas=2)
 with cluster(ClusterConfig()), run_local(bundle, port=port, args=ServeArgs(text=text, multimodal=multimodal, limits=RequestLimits(recent_seconds=0))):
     print("ready", flush=True)
     sys.stdin.readline()
@@ -109,8 +109,8 @@ with cluster(ClusterConfig()), run_local(bundle, port=port, args=ServeArgs(text=
 
 def test_serve(nodes, demo_run: Path, free_port: int, tmp_path: Path) -> None:
     """Two replicas of each stage on two nodes; one node goes, another one comes. Only what was under way there is lost."""
-    nodes.add(cpus=1, gpus=0.5)
-    lost = nodes.add(cpus=1, gpus=0.5)
+    nodes.add(cpus=1, gpus=1)
+    lost = nodes.add(cpus=1, gpus=1)
     with (tmp_path / "serve.log").open("w") as log:
         command = [sys.executable, "-c", SERVE, str(demo_run / "bundle"), str(free_port)]
         serving = subprocess.Popen(command, env=environment(nodes.address), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -123,7 +123,7 @@ def test_serve(nodes, demo_run: Path, free_port: int, tmp_path: Path) -> None:
         time.sleep(3)
         asker.mark("before")
         nodes.kill(lost)
-        nodes.add(cpus=1, gpus=0.5)
+        nodes.add(cpus=1, gpus=1)
         time.sleep(25)
         asker.mark("while")
         time.sleep(5)
