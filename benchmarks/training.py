@@ -33,10 +33,11 @@ from prodcat.fitting import prepare
 from prodcat.prediction.multimodal_stage import fused_logits
 from prodcat.profile import FitConfig
 from prodcat.run_folder import open_run
-from prodcat.training.distributed import ScalingConfig, fit
+from prodcat.training.distributed import fit
 from prodcat.training.fusion_stage import FusionStageModule, FusionStageTask, fusion_rows, modalities_of, trained_fusion
 from prodcat.training.in_memory import FusionData
 from prodcat.training.loop import LoopConfig
+from prodcat.training.scaling import ScalingConfig
 
 RESULTS = Path(__file__).parent / "results" / "training.json"
 

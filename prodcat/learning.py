@@ -24,7 +24,7 @@ from prodcat.config import Config
 from prodcat.encoders.encoder import describe
 from prodcat.encoders.features import FeatureSet, read, set_name
 from prodcat.images import ImageLimits
-from prodcat.training.distributed import ScalingConfig
+from prodcat.training.scaling import ScalingConfig
 from prodcat.training.simclr.distributed import measure_noise, train_feature_simclr, train_simclr
 from prodcat.training.simclr.features import FeatureSimclrConfig, JointEncoder
 from prodcat.training.simclr.images import SimclrConfig

@@ -20,9 +20,9 @@ from prodcat.prediction.conformal import ConformalConfig
 from prodcat.prediction.distributed import ClassifyConfig
 from prodcat.prediction.gate import GateConfig
 from prodcat.taxonomy import HeadLayout
-from prodcat.training.distributed import ScalingConfig
 from prodcat.training.encoders import EncoderTraining
 from prodcat.training.fusion_stage import FusionStageConfig
+from prodcat.training.scaling import ScalingConfig
 from prodcat.training.text_stage import TextStageConfig
 
 

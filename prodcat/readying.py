@@ -10,8 +10,9 @@ from prodcat.images import ImageLimits
 from prodcat.labelled import Labelled
 from prodcat.run_folder import BY_CATEGORIES, TRAINING, Progress, Steps
 from prodcat.taxonomy import Taxonomy
-from prodcat.training.distributed import ScalingConfig, train_encoder
+from prodcat.training.distributed import train_encoder
 from prodcat.training.encoders import EncoderTraining
+from prodcat.training.scaling import ScalingConfig
 
 # In an encoder's folder of a run: which of its sources could be had.
 _SOURCE = "source.txt"

@@ -256,7 +256,8 @@ def _autoscaling(args: TextArgs | MultimodalArgs) -> dict[str, Any]:
     if args.min_replicas:
         # Serve takes this delay for deployments that may have no replica only.
         del delays["downscale_to_zero_delay_s"]
-    return {**found, **delays}
+    # Serve wants several figures in what it takes the mean of.
+    return {**found, **delays, "metrics_interval_s": args.autoscaling.look_back_period_s / 2}
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +18,11 @@ import pyarrow.compute as pc
 import ray
 import ray.train
 import torch
-from pydantic import Field, model_validator
 from ray.train.torch import TorchTrainer, get_device, prepare_model
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from prodcat.config import Config
 from prodcat.encoders.encoder import load
 from prodcat.encoders.inputs import ImageInput
 from prodcat.errors import EncoderError, ImageError, TrainingError
@@ -32,29 +30,8 @@ from prodcat.images import ImageLimits, decode
 from prodcat.taxonomy import Taxonomy
 from prodcat.training.encoders import EncoderTask, EncoderTraining, save_trained, token_rows
 from prodcat.training.loop import Batch, Epoch, LoopConfig, LoopState, Task, train
+from prodcat.training.scaling import ScalingConfig
 from prodcat.training.tables import fixed_rows
-
-
-class ScalingConfig(Config):
-    """Where training runs."""
-
-    workers: int = Field(1, ge=1, description="Ray Train workers; gradients are averaged over them (DDP: gloo on CPU, NCCL on GPU)")
-    min_workers: int | None = Field(
-        None, ge=1, description="with so few training goes on where nodes are lost, or are not there yet; null: `workers` or none at all"
-    )
-    cpus_per_worker: float = Field(1.0, gt=0, description="logical CPUs of a worker; fractions leave room for Ray Data on small machines")
-    threads: int = Field(2, ge=1, description="torch threads of a worker")
-    use_gpu: bool = Field(False, description="one GPU a worker")
-    max_failures: int = Field(3, ge=0, description="worker failures survived; training goes on from the last whole epoch")
-    checkpoint_seconds: float = Field(30.0, ge=0, description="a checkpoint is written at the end of an epoch if the last one is at least this old")
-    cache_gb: float = Field(4.0, ge=0, description="a worker keeps its shard in memory up to this size, else streams it every epoch")
-
-    @model_validator(mode="after")
-    def _few_or_many(self) -> Self:
-        if self.min_workers is not None and self.min_workers > self.workers:
-            raise ValueError(f"min_workers is {self.min_workers}, more than workers, {self.workers}")
-        return self
-
 
 CHECKPOINT = "state.pt"
 

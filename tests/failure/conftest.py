@@ -38,5 +38,5 @@ def job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
 
 @pytest.fixture(scope="session")
 def many(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A catalog of 4,000 products: those of the demo run again and again under other names, some of them without their image."""
-    return repeated(Catalog.open(demo_run / "catalog"), tmp_path_factory.mktemp("many") / "catalog", 4000)
+    """A catalog of 3,000 products: those of the demo run again and again under other names, some of them without their image."""
+    return repeated(Catalog.open(demo_run / "catalog"), tmp_path_factory.mktemp("many") / "catalog", 3000)

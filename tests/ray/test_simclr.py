@@ -23,8 +23,9 @@ from prodcat.encoders.distributed import EmbedConfig, embed
 from prodcat.encoders.encoder import EncoderConfig, ImageScratch, ScratchConfig, load, obtain
 from prodcat.errors import EncoderError, TrainingError
 from prodcat.images import ImageLimits
-from prodcat.training.distributed import ScalingConfig, fit, image_rows
+from prodcat.training.distributed import fit, image_rows
 from prodcat.training.loop import Batch, LoopConfig
+from prodcat.training.scaling import ScalingConfig
 from prodcat.training.simclr.distributed import measure_noise, train_feature_simclr, train_simclr
 from prodcat.training.simclr.features import FeatureSimclrConfig
 from prodcat.training.simclr.images import SimclrConfig, SimclrTask

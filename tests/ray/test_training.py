@@ -18,11 +18,12 @@ from prodcat.images import ImageLimits
 from prodcat.model.fusion import FusionConfig, Modality
 from prodcat.prediction.multimodal_stage import fused_logits
 from prodcat.taxonomy import Taxonomy
-from prodcat.training.distributed import ScalingConfig, fit, train_encoder
+from prodcat.training.distributed import fit, train_encoder
 from prodcat.training.encoders import EncoderTraining
 from prodcat.training.fusion_stage import FusionStageTask, fusion_rows, statistics, trained_fusion
 from prodcat.training.in_memory import FusionData, train_in_memory
 from prodcat.training.loop import Batch, LoopConfig
+from prodcat.training.scaling import ScalingConfig
 
 TREE = Taxonomy([(f"a{i}", f"b{i}{j}") for i in range(3) for j in range(4)])
 LEAVES = np.flatnonzero(TREE.is_leaf)

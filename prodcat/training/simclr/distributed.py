@@ -13,8 +13,9 @@ from prodcat.encoders.encoder import load
 from prodcat.encoders.inputs import MANIFEST
 from prodcat.errors import EncoderError
 from prodcat.images import ImageLimits
-from prodcat.training.distributed import ScalingConfig, fit, image_rows
+from prodcat.training.distributed import fit, image_rows
 from prodcat.training.encoders import save_trained
+from prodcat.training.scaling import ScalingConfig
 from prodcat.training.simclr.features import JOINT, NAME, FeatureSimclrConfig, FeatureSimclrTask, JointEncoder, means_of, prepared
 from prodcat.training.simclr.images import SimclrConfig, SimclrTask
 from prodcat.training.simclr.whitening import Scatter, WhiteningConfig, scatter
