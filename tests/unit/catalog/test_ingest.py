@@ -14,7 +14,7 @@ from prodcat.catalog.ingest import ingest
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.store import Catalog
 from prodcat.contracts import PRODUCTS, REJECTED, SPLITS
-from prodcat.errors import FeedError, ProdcatError, TaxonomyError
+from prodcat.errors import FeedError, ProdcatError, TaxonomyError, TooManyRejected
 from prodcat.taxonomy import Taxonomy
 
 CONFIG = IngestConfig(chunk_rows=7)
@@ -272,3 +272,18 @@ def test_real_rows_text_only(shared: Path, tmp_path: Path) -> None:
     assert (summary.products, summary.rejected) == (772, {})
     # Titles that are bare nouns cannot be told apart, so they stand on one side of the split.
     assert summary.groups < 400
+
+
+def test_a_feed_that_is_mostly_poison_stops_and_leaves_the_catalog_that_was_there(tmp_path: Path) -> None:
+    feed, out = tmp_path / "shop.csv", tmp_path / "catalog"
+    feed.write_text("product_id,title\n" + "".join(f"{number},shirt {number}\n" for number in range(30)))
+    config = IngestConfig(chunk_rows=10, poison={"share": 0.2, "least_rows": 20})
+    ingest([str(feed)], out, config)
+    before = Catalog.open(out).digest
+    feed.write_text("product_id,title\n" + "".join(f"{number},{f'shirt {number}' if number % 4 else ''}\n" for number in range(100)))
+    with pytest.raises(
+        TooManyRejected, match=r"ingest: stopped, for 5 of 20 rows were rejected, .*poison.share=0.2 .*shop.csv, row 1: neither title"
+    ):
+        ingest([str(feed)], out, config)
+    assert Catalog.open(out).digest == before
+    assert ingest([str(feed)], out, IngestConfig(chunk_rows=10)).rejected == {"nothing_to_read": 25}
