@@ -24,6 +24,7 @@ _RAW_CHARACTERS = 2000
 _SPREADSHEET_NUMBER = re.compile(r"-?\d(?:[.,]\d+)?[eE]\+\d{2,}")
 # Above it a float no longer holds every whole number.
 _LARGEST_WHOLE = 2**53
+_LONGEST_TEXT = 200_000  # A book's length; every stage would pay for it.
 # A name that repeats the title has at least so many words, or shows by dots that it was cut off: "Rings" may be both.
 _TITLE_WORDS = 3
 
@@ -171,11 +172,16 @@ class RecordMaker:
 
     def _from(self, values: dict[str, Any], source: Source) -> str | None:
         """The constant, or the first of the columns that is not empty."""
-        if isinstance(source, str):
-            return _text(values, source, self._empty)
         if isinstance(source, Constant):
             return source.value
-        return next((text for text in (_text(values, column, self._empty) for column in source or ()) if text is not None), None)
+        for column in (source,) if isinstance(source, str) else source or ():
+            if (text := _text(values, column, self._empty)) is not None:
+                if len(text) > _LONGEST_TEXT:
+                    raise _Unusable(
+                        "text_too_long", f"the column {column!r} holds {len(text):,} characters, more than {_LONGEST_TEXT:,}; close its quote"
+                    )
+                return text
+        return None
 
     def _prose(self, values: dict[str, Any], source: Source) -> str | None:
         """As `_from`, HTML turned to text."""

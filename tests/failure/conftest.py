@@ -5,20 +5,26 @@ The jobs of these tests are processes of their own that join it, as submitted jo
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prodcat.catalog.store import Catalog
-from tests.failure.nodes import Job, Nodes, repeated
+from tests.failure.nodes import Job, Nodes, head, repeated
+
+
+@pytest.fixture(scope="session")
+def cluster_of_nodes() -> Iterator[Any]:
+    made = head()
+    yield made
+    made.shutdown()
 
 
 @pytest.fixture
-def nodes() -> Iterator[Nodes]:
-    made = Nodes()
-    try:
-        yield made
-    finally:
-        made.stop()
+def nodes(cluster_of_nodes: Any) -> Iterator[Nodes]:
+    made = Nodes(cluster_of_nodes)
+    yield made
+    made.stop()
 
 
 @pytest.fixture

@@ -15,35 +15,42 @@ import pyarrow.parquet as pq
 from prodcat.catalog.store import Catalog
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# Lost nodes are to be noticed in seconds, not in the half minute that suits a network.
 SETTINGS = {"_system_config": {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}}
 
 
+def head() -> Any:
+    """A cluster of a head alone, on which nothing runs."""
+    # Not above: Ray reads its environment when it is imported, and this file may be loaded before tests/conftest.py has set it.
+    from ray.cluster_utils import Cluster
+
+    return Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 150_000_000, **SETTINGS})
+
+
 class Nodes:
-    """The cluster, and what is done to it.
+    """A test's own nodes of the cluster, and what is done to them.
 
     Attributes:
         address: for RAY_ADDRESS.
     """
 
-    def __init__(self) -> None:
-        # Not above: Ray reads its environment when it is imported, and this file may be loaded before tests/conftest.py has set it.
-        from ray.cluster_utils import Cluster
-
-        # Lost nodes are to be noticed in seconds, not in the half minute that suits a network.
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 150_000_000, **SETTINGS})
-        self.address: str = self._cluster.address
+    def __init__(self, cluster: Any) -> None:
+        self._cluster, self._own = cluster, []
+        self.address: str = cluster.address
 
     def add(self, *, cpus: float = 2, gpus: float = 0) -> Any:
-        node = self._cluster.add_node(num_cpus=cpus, num_gpus=gpus, object_store_memory=200_000_000)
+        self._own.append(self._cluster.add_node(num_cpus=cpus, num_gpus=gpus, object_store_memory=200_000_000))
         self._cluster.wait_for_nodes()
-        return node
+        return self._own[-1]
 
     def kill(self, node: Any) -> None:
         """As a machine that is gone: its processes with SIGKILL."""
+        self._own.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
 
     def stop(self) -> None:
-        self._cluster.shutdown()
+        for node in list(self._own):
+            self.kill(node)
 
 
 def environment(address: str | None) -> dict[str, str]:

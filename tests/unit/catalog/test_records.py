@@ -86,6 +86,7 @@ def test_the_label_in_one_column() -> None:
         ({"title": {"en": "x"}}, "value_not_text"),
         ({"title": "\ud800"}, "undecodable_bytes"),
         ({"title": "a\0b"}, "nul_byte"),
+        ({"title": "long " * 100_000}, "text_too_long"),
     ],
 )
 def test_rows_that_cannot_be_used(values: dict[str, Any], expected: str) -> None:
