@@ -56,36 +56,36 @@ def _texts(value: Any) -> list[str]:
     return [text for each in value for text in _texts(each)] if isinstance(value, list | tuple) else []
 
 
-def write_csv(file: Path, rows: int) -> int:
+def write_csv(file: Path, rows: int, shop: str) -> int:
     """-> poisoned rows."""
     poisoned = 0
     with file.open("wb") as stream:
         stream.write(b"product_id,title,platform\n")
         for number, title in enumerate(titles(rows, 0)):
-            line = f"c{number},{title},bulk\n".encode()
+            line = f"c{number},{title},{shop}\n".encode()
             if number % POISON_EVERY == POISON_EVERY - 1:
                 poisoned += 1
                 line = [
-                    f"c{number},,bulk\n".encode(),
-                    f"1.23457E+{number % 10 + 10},{title},bulk\n".encode(),
-                    f"c{number},".encode() + b"\xff\xfe\x80 shirt,bulk\n",
-                    f"c{number},{title},bulk,one,too,many\n".encode(),
-                    f"c{number - 1},{title},bulk\n".encode(),
-                    f"c{number},\x00\x01\x02,bulk\n".encode(),
-                    f"c{number},{'x' * 1_000_000},bulk\n".encode(),
+                    f"c{number},,{shop}\n".encode(),
+                    f"1.23457E+{number % 10 + 10},{title},{shop}\n".encode(),
+                    f"c{number},".encode() + b"\xff\xfe\x80 shirt," + shop.encode() + b"\n",
+                    f"c{number},{title},{shop},one,too,many\n".encode(),
+                    f"c{number - 1},{title},{shop}\n".encode(),
+                    f"c{number},\x00\x01\x02,{shop}\n".encode(),
+                    f"c{number},{'x' * 1_000_000},{shop}\n".encode(),
                 ][poisoned % 7]
             stream.write(line)
     return poisoned
 
 
-def write_parquet(file: Path, rows: int) -> int:
+def write_parquet(file: Path, rows: int, shop: str) -> int:
     """-> rows of the row group whose page is broken."""
     schema = pa.schema([("product_id", pa.string()), ("title", pa.string()), ("platform", pa.string())])
     group = POISON_EVERY * 10
     with pq.ParquetWriter(file, schema, write_page_checksum=True) as writer:
         batch: list[dict[str, str]] = []
         for number, title in enumerate(titles(rows, 1)):
-            batch.append({"product_id": f"p{number}", "title": title, "platform": "bulk"})
+            batch.append({"product_id": f"p{number}", "title": title, "platform": shop})
             if len(batch) == group or number == rows - 1:
                 writer.write_table(pa.Table.from_pylist(batch, schema=schema))
                 batch = []
@@ -107,7 +107,9 @@ def main() -> None:
         feeds = work / "feeds"
         feeds.mkdir()
         half = a.rows // 2
-        poisoned = write_csv(feeds / "bulk.csv", half) + write_parquet(feeds / "bulk.parquet", a.rows - half)
+        # Of a shop that the bundle knows: those of others go on to stage two.
+        shop = (*(bundle.settings.gate.known or ()), "bulk")[0]
+        poisoned = write_csv(feeds / "bulk.csv", half, shop) + write_parquet(feeds / "bulk.parquet", a.rows - half, shop)
         result: dict[str, Any] = {
             "date": datetime.now(UTC).date().isoformat(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, python {platform.python_version()}",

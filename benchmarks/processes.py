@@ -14,6 +14,8 @@ class Watch(threading.Thread):
 
     Attributes:
         cpu_s: user and system seconds since the start, of processes that ended too (to within a sample).
+        series: seconds since the start and MB of all, a sample each.
+        kinds: the same by kind of process (kind_of): MB and how many there were.
         peak_mb: most proportional memory of all at one moment, without shared memory (Ray's object store).
     """
 
@@ -24,6 +26,7 @@ class Watch(threading.Thread):
         self._last: dict[int, float] = {}
         self.peak_mb = 0.0
         self.series: list[tuple[float, float]] = []
+        self.kinds: list[dict[str, tuple[float, int]]] = []
 
     @property
     def cpu_s(self) -> float:
@@ -46,9 +49,15 @@ class Watch(threading.Thread):
 
     def _sample(self) -> None:
         total = 0.0
+        kinds: dict[str, tuple[float, int]] = {}
         for pid in family():
             self._last[pid] = max(self._last.get(pid, 0.0), cpu(pid))
-            total += memory(pid)
+            mb = memory(pid)
+            total += mb
+            kind = kind_of(pid)
+            before, count = kinds.get(kind, (0.0, 0))
+            kinds[kind] = before + mb, count + 1
+        self.kinds.append(kinds)
         self.peak_mb = max(self.peak_mb, total)
         self.series.append((time.perf_counter() - self._begun, total))
 
@@ -86,3 +95,15 @@ def memory(pid: int) -> float:
         return 0.0
     found = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines[1:])}
     return (found.get("Pss_Anon", 0) + found.get("Pss_File", 0)) / 1024
+
+
+def kind_of(pid: int) -> str:
+    """What Ray calls it, else the name of its program."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return "gone"
+    if words[0].startswith("ray::"):
+        return ".".join(words[0].split(".")[:1])
+    scripts = [word for word in words if word.endswith(".py")]
+    return Path(scripts[0] if scripts else words[0]).name

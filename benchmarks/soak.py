@@ -160,7 +160,7 @@ def soak(bundle: Path, minutes: float, every: float, port: int, work: Path) -> d
                 asker.join(60)
         answers = [answer for asker in askers for answer in asker.answers]
         last = began + 60 * minutes
-        return told(answers, events, watch.series, last)
+        return told(answers, events, watch.series, last) | {"memory_mb_of_one": by_kind(watch.kinds)}
     finally:
         serving.stdin.close()
         try:
@@ -203,6 +203,19 @@ def told(answers: list[tuple[float, float, str]], events: list[tuple[float, str]
         "memory_mb": {"second quarter": before, "last quarter": after},
         "memory_growth": after / before - 1,
     }
+
+
+def by_kind(samples: list[dict[str, tuple[float, int]]]) -> dict[str, dict[str, float]]:
+    """MB of one process of each kind, the median in the second and in the last quarter."""
+    quarter = len(samples) // 4
+    found: dict[str, dict[str, float]] = {}
+    for name, part in (("second quarter", samples[quarter : 2 * quarter]), ("last quarter", samples[-quarter:])):
+        for kind in {kind for sample in part for kind in sample}:
+            each = sorted(mb / count for sample in part if kind in sample for mb, count in [sample[kind]])
+            # What lives for a moment only says nothing.
+            if len(each) > quarter // 2:
+                found.setdefault(kind, {})[name] = round(each[len(each) // 2], 1)
+    return found
 
 
 def main() -> None:
