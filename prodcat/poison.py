@@ -22,7 +22,7 @@ class Tally:
     """Rows of a run as they leave.
 
     Args:
-        what: is being done, for the message.
+        what: is being done: "ingest" or "classify", as the key of its configuration.
     """
 
     def __init__(self, config: PoisonConfig, what: str) -> None:
@@ -51,9 +51,10 @@ class Tally:
             self.examples.setdefault(reason, example)
         if self.rows >= self._config.least_rows and self.rejected > self._config.share * self.rows:
             told = "; ".join(f"{reason} {count:,} (such as {self.examples.get(reason, 'no example')})" for reason, count in self.most())
+            allowed = f"{self._what}.poison.share={self._config.share:g}"
             raise TooManyRejected(
-                f"{self._what}: stopped, for {self.rejected:,} of {self.rows:,} rows were rejected, more than poison.share={self._config.share:g} "
-                f"allows: {told}. Mend the feed or its mapping, or allow more"
+                f"{self._what}: stopped, for {self.rejected:,} of {self.rows:,} rows were rejected, more than {allowed} allows: {told}. Mend the feed or "
+                "its mapping, or allow more"
             )
 
     def most(self) -> list[tuple[str, int]]:

@@ -11,7 +11,7 @@ def test_it_stops_above_the_share_and_says_why() -> None:
     tally.add(50, {"failed": 40}, {"failed": "shop.csv, row 3: it is broken"})
     tally.add(350, {"failed": 0}, {})
     with pytest.raises(
-        TooManyRejected, match=r"classify: stopped, for 41 of 401 rows .* poison.share=0.1 allows: failed 41 \(such as shop.csv, row 3"
+        TooManyRejected, match=r"classify: stopped, for 41 of 401 rows .* classify.poison.share=0.1 allows: failed 41 \(such as shop.csv, row 3"
     ):
         tally.add(1, {"failed": 1}, {"failed": "another"})
 
