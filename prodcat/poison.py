@@ -53,8 +53,8 @@ class Tally:
             told = "; ".join(f"{reason} {count:,} (such as {self.examples.get(reason, 'no example')})" for reason, count in self.most())
             allowed = f"{self._what}.poison.share={self._config.share:g}"
             raise TooManyRejected(
-                f"{self._what}: stopped, for {self.rejected:,} of {self.rows:,} rows were rejected, more than {allowed} allows: {told}. Mend the feed or "
-                "its mapping, or allow more"
+                f"{self._what}: stopped, for {self.rejected:,} of {self.rows:,} rows were rejected, more than {allowed} allows: {told}. "
+                "Mend the feed or its mapping, or allow more"
             )
 
     def most(self) -> list[tuple[str, int]]:
