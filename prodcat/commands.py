@@ -36,7 +36,7 @@ from prodcat.judging import judged
 from prodcat.location import Location
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.prediction.bundle import Bundle
-from prodcat.prediction.distributed import ClassifyConfig, classify
+from prodcat.prediction.distributed import BundlePlace, ClassifyConfig, classify
 from prodcat.profile import FitConfig
 from prodcat.run_folder import open_run
 from prodcat.stored import find_stored
@@ -249,21 +249,33 @@ def run_adapt(bundle: Path, place: Path, out: Path, *, platform: str | None, con
 
 
 def run_classify(
-    bundle: Path, sources: Sequence[str], out: Path, *, config: str | None, sets: Sequence[str], mapping: str | None, say: Say
+    bundle: str | Path,
+    sources: Sequence[str],
+    out: str | Path,
+    *,
+    config: str | None,
+    sets: Sequence[str],
+    mapping: str | None,
+    say: Say,
+    ingested: Path | None = None,
 ) -> dict[str, Any]:
     """OUT/answers/predictions and OUT/answers/rejected; what was rejected while reading feeds stands in OUT/catalog/rejected.
 
-    Started again it goes on, and answers what is new; `earlier` of the summary is what it found there.
+    Started again it goes on, and answers what is new; `earlier` of the summary is what it found there. Bundle, catalog and OUT may lie in stores:
+    all nodes then read and write them there.
+
+    Args:
+        ingested: folder on this machine where feeds are ingested; None: OUT/catalog.
     """
     started = time.perf_counter()
     job = load(ClassifyJob, config, sets)
-    Bundle.open(bundle)
-    out, columns = out.absolute(), _mapping(mapping)
+    BundlePlace(str(bundle), job.classify.cache).open()
+    answers, columns = Location(str(out)).child("answers"), _mapping(mapping)
     with cluster(job.cluster):
-        catalog = open_or_ingest(sources, out / "catalog", job.ingest, columns, say)
-        done = classify(catalog.product_files(), bundle, out / "answers", job.classify, on_progress=say)
+        catalog = open_or_ingest(sources, ingested or Path(out).absolute() / "catalog", job.ingest, columns, say)
+        done = classify(catalog.product_files(), bundle, answers.absolute().source, job.classify, on_progress=say)
     return {
-        "answers": str(out / "answers" / "predictions"),
+        "answers": answers.absolute().child("predictions").source,
         "classified": sum(done.classified.values()),
         "rejected": sum(done.rejected.values()),
         "earlier": done.earlier,

@@ -8,6 +8,7 @@ ProdcatError
  |    +-- RemoteImageError  an image that may not be fetched from its URL, or did not come
  +-- FeedError        a feed, file or catalog folder that cannot be read at all (a bad row is no error: it is rejected into a table)
  |    +-- TooManyRejected  more of its rows were rejected than the configuration allows
+ |    +-- StoreError       an object store that is not reached, denies, or does not hold what is named
  +-- OverlayError     a file of reviewed labels that does not fit its catalog
  +-- CrosswalkError   a file that maps shops' own categories to the tree, or what it is made from, that does not fit
  +-- ReviewError      proposals that cannot be read, a decision that does not fit its proposal, or a trail of decisions that was changed
@@ -61,6 +62,10 @@ class FeedError(ProdcatError):
 
 class TooManyRejected(FeedError):
     """More rows were rejected than the configuration allows; the run stopped."""
+
+
+class StoreError(FeedError):
+    """What a URI names cannot be read or written: not there, not allowed, or its store does not answer."""
 
 
 class OverlayError(ProdcatError):

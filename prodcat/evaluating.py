@@ -36,6 +36,7 @@ from prodcat.overlay import Overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import Classified, ClassifyConfig, View, classify
 from prodcat.prediction.gate import Gate, GateOutcome, GatePoint
+from prodcat.workspace import is_catalog
 
 Progress = Callable[[str], None]
 NO_OVERLAY = Overlay()
@@ -61,8 +62,8 @@ class Evaluation:
 def open_or_ingest(
     sources: Sequence[str], folder: Path, config: IngestConfig, mapping: FeedMapping | None = None, on_progress: Progress = print
 ) -> Catalog:
-    """A catalog folder as it is, or feeds, ingested into `folder`."""
-    if len(sources) == 1 and (Path(sources[0]) / "catalog.json").is_file():
+    """A catalog folder as it is, or feeds, ingested into `folder`; one in a store is read where it lies."""
+    if len(sources) == 1 and is_catalog(sources[0]):
         return Catalog.open(sources[0])
     for line in ingest(sources, folder, config, mapping, on_progress=on_progress).lines():
         on_progress(f"  {line}")

@@ -11,6 +11,7 @@ from prodcat.catalog.store import Catalog
 from prodcat.errors import CrosswalkError
 from prodcat.run_folder import Progress, Steps
 from prodcat.taxonomy import Taxonomy
+from prodcat.workspace import is_catalog
 
 
 def catalog_of_run(
@@ -32,7 +33,7 @@ def catalog_of_run(
         CrosswalkError: a crosswalk for a catalog that is there already.
         FeedError, ConfigError: as in `catalog.ingest.ingest`.
     """
-    if len(sources) == 1 and (Path(sources[0]) / "catalog.json").is_file():
+    if len(sources) == 1 and is_catalog(sources[0]):
         if crosswalk is not None:
             raise CrosswalkError(f"{sources[0]}: is a catalog already; give the crosswalk to `prodcat ingest`, which labels rows as it reads them")
         return Catalog.open(sources[0])

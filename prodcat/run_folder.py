@@ -14,6 +14,7 @@ from typing import Any
 
 from prodcat.config import C, Config, validate
 from prodcat.errors import FeedError
+from prodcat.location import is_uri
 
 Progress = Callable[[str], None]
 RUN = "run.json"
@@ -78,7 +79,8 @@ def open_run(run: Path, kind: type[C]) -> tuple[str, C]:
     if not noted.is_file():
         raise FeedError(f"{run}: no run here ({RUN} is missing); give the folder that `prodcat fit` wrote to")
     content = json.loads(noted.read_text(encoding="utf-8"))
-    return str(run / content["catalog"]), validate(kind, content["config"], str(noted))
+    catalog = content["catalog"] if is_uri(content["catalog"]) else str(run / content["catalog"])
+    return catalog, validate(kind, content["config"], str(noted))
 
 
 def _write(file: Path, content: Any) -> None:

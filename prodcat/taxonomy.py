@@ -143,11 +143,19 @@ class Taxonomy:
     @classmethod
     def load(cls, path: str | Path) -> "Taxonomy":
         try:
-            document = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls.from_json(Path(path).read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise TaxonomyError(f"{path}: not a taxonomy file ({error!r}); write one with Taxonomy.save") from error
+
+    @classmethod
+    def from_json(cls, text: str, path: str) -> "Taxonomy":
+        """What `save` has written. Args: path: of the file, for messages."""
+        try:
+            document = json.loads(text)
             # str(): a number in place of a name is an edit, and the hash below says so.
             entries = [(tuple(str(name) for name in entry["path"]), str(entry["id"])) for entry in document["categories"]]
             stored = document["hash"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise TaxonomyError(f"{path}: not a taxonomy file ({error!r}); write one with Taxonomy.save") from error
         found = _digest((identifier, category) for category, identifier in entries)
         if found != stored:

@@ -1,16 +1,15 @@
 """ray job submit --working-dir . -- python -m ray_jobs.compare RUN --out COMPARISON"""
 
-from pathlib import Path
-
 from prodcat.commands import run_compare
-from ray_jobs.arguments import finish, parser, say
+from ray_jobs.arguments import PLACE, finish, given, parser
 
 
 def main() -> None:
     arguments = parser("compare", sources=False)
-    arguments.add_argument("run", help="folder that the job fit wrote to: a whole path that every node sees")
+    arguments.add_argument("run", help=f"folder that the job fit wrote to: {PLACE}")
     a = arguments.parse_args()
-    finish(lambda: run_compare(Path(a.run), Path(a.out), config=a.config, sets=a.sets, say=say))
+    # What the run lacks is made in it.
+    finish(a, lambda work: run_compare(work.out(a.run), work.out(a.out), **given(a, work)))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
 """ray job submit --working-dir . -- python -m ray_jobs.cross_platform CATALOG --config offline --out FOLDER"""
 
-from pathlib import Path
-
 from prodcat.commands import run_cross_platform
-from ray_jobs.arguments import finish, parser, say
+from ray_jobs.arguments import PLACE, finish, given, parser
 
 
 def main() -> None:
     arguments = parser("cross_platform", sources=False)
-    arguments.add_argument("catalog", help="catalog folder: a whole path that every node sees")
+    arguments.add_argument("catalog", help=f"catalog folder: {PLACE}")
     a = arguments.parse_args()
-    finish(lambda: run_cross_platform(Path(a.catalog), Path(a.out), config=a.config, sets=a.sets, say=say))
+    finish(a, lambda work: run_cross_platform(work.path(a.catalog), work.out(a.out), **given(a, work)))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,24 @@
 """ray job submit --working-dir . -- python -m ray_jobs.evaluate FEED_OR_CATALOG... --bundle BUNDLE --out REPORT"""
 
-from pathlib import Path
+from typing import Any
 
 from prodcat.commands import run_evaluate
-from ray_jobs.arguments import finish, parser, say
+from prodcat.workspace import Workspace
+from ray_jobs.arguments import PLACE, finish, given, parser
 
 
 def main() -> None:
     arguments = parser("evaluate")
-    arguments.add_argument("--bundle", required=True, help="bundle folder")
+    arguments.add_argument("--bundle", required=True, help=f"bundle folder: {PLACE}")
     arguments.add_argument("--probe", dest="probes", action="append", default=[], help="what is hidden in turn; may be repeated")
-    arguments.add_argument("--seed-bundle", type=Path, action="append", default=[], help="bundle fitted alike with another seed; may be repeated")
+    arguments.add_argument("--seed-bundle", action="append", default=[], help="bundle fitted alike with another seed; may be repeated")
     a = arguments.parse_args()
-    asked = {"probes": a.probes, "seed_bundles": a.seed_bundle}
-    finish(lambda: run_evaluate(Path(a.bundle), a.sources, Path(a.out), config=a.config, sets=a.sets, mapping=a.mapping, say=say, **asked))
+
+    def evaluate(work: Workspace) -> dict[str, Any]:
+        asked = {"probes": a.probes, "seed_bundles": [work.path(place) for place in a.seed_bundle]}
+        return run_evaluate(work.path(a.bundle), work.sources(a.sources), work.out(a.out), **given(a, work), **asked)
+
+    finish(a, evaluate)
 
 
 if __name__ == "__main__":

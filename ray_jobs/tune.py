@@ -1,16 +1,14 @@
 """ray job submit --working-dir . -- python -m ray_jobs.tune RUN --set trials=40"""
 
-from pathlib import Path
-
 from prodcat.commands import run_tune
-from ray_jobs.arguments import finish, parser, say
+from ray_jobs.arguments import PLACE, finish, given, parser
 
 
 def main() -> None:
     arguments = parser("tune", sources=False, out=False)
-    arguments.add_argument("run", help="folder that the job fit wrote to: a whole path that every node sees")
+    arguments.add_argument("run", help=f"folder that the job fit wrote to: {PLACE}")
     a = arguments.parse_args()
-    finish(lambda: run_tune(Path(a.run), config=a.config, sets=a.sets, say=say))
+    finish(a, lambda work: run_tune(work.out(a.run), **given(a, work)))
 
 
 if __name__ == "__main__":

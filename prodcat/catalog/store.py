@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from prodcat.contracts import PRODUCTS, REJECTED, SPLITS
 from prodcat.errors import FeedError
+from prodcat.location import Location
 from prodcat.taxonomy import Taxonomy, format_path
 
 FORMAT = 2
@@ -33,27 +34,44 @@ _PARTS = ("products", "rejected", "splits.parquet", TAXONOMY, HISTORY)
 class Catalog:
     """A catalog folder. Open it with `Catalog.open`."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
-        self.path = path
+    def __init__(self, place: Location, manifest: dict[str, Any]) -> None:
+        self.place = place
         self._manifest = manifest
 
     @classmethod
     def open(cls, path: str | Path) -> "Catalog":
-        """Raises FeedError if the folder is missing or is no catalog."""
-        # Whole paths: the tasks that read its files have working folders of their own.
-        folder = Path(path).absolute()
-        if not folder.is_dir():
-            raise FeedError(f"{folder}: no such catalog folder; make one with `prodcat ingest SOURCE --out {folder}`")
+        """Args: path: of the folder, or its URI; then the tables are read where they lie.
+
+        Raises:
+            FeedError: the folder is missing or is no catalog.
+        """
+        place = Location(str(path).rstrip("/") or str(path))
+        if place.is_local:
+            # Whole paths: the tasks that read its files have working folders of their own.
+            place = Location(str(Path(place.path).absolute()))
+            if not Path(place.path).is_dir():
+                raise FeedError(f"{place.source}: no such catalog folder; make one with `prodcat ingest SOURCE --out {place.source}`")
         try:
-            manifest = json.loads((folder / "catalog.json").read_text(encoding="utf-8"))
+            manifest = json.loads(place.child("catalog.json").read_bytes())
             if manifest["format"] != FORMAT:
-                raise FeedError(f"{folder}: catalog format {manifest['format']}, this version reads {FORMAT}; ingest the feeds again")
+                raise FeedError(f"{place.source}: catalog format {manifest['format']}, this version reads {FORMAT}; ingest the feeds again")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise FeedError(f"{folder}: no readable catalog.json ({error}); an ingestion was cut off, or this is no catalog: ingest again") from error
-        missing = [name for name in manifest["files"] if not (folder / name).is_file()]
+            raise FeedError(
+                f"{place.source}: no readable catalog.json ({error}); an ingestion was cut off, or this is no catalog: ingest again"
+            ) from error
+        # A store is asked once for all names.
+        there = None if place.is_local else place.files()
+        missing = [name for name in manifest["files"] if (name not in there if there is not None else not Path(place.path, name).is_file())]
         if missing:
-            raise FeedError(f"{folder}: the files {missing[:5]} are missing; ingest the feeds again")
-        return cls(folder, manifest)
+            raise FeedError(f"{place.source}: the files {missing[:5]} are missing; ingest the feeds again")
+        return cls(place, manifest)
+
+    @property
+    def path(self) -> Path:
+        """The folder on this machine. Raises FeedError for a catalog in a store."""
+        if not self.place.is_local:
+            raise FeedError(f"{self.place.source}: lies in a store; name a copy on this machine")
+        return Path(self.place.path)
 
     @property
     def digest(self) -> str:
@@ -63,7 +81,15 @@ class Catalog:
     @cached_property
     def taxonomy(self) -> Taxonomy | None:
         """The category tree; None if no product is labelled and none was given."""
-        return Taxonomy.load(self.path / TAXONOMY) if TAXONOMY in self._manifest["files"] else None
+        if TAXONOMY not in self._manifest["files"]:
+            return None
+        if self.place.is_local:
+            return Taxonomy.load(self.path / TAXONOMY)
+        file = self.place.child(TAXONOMY)
+        try:
+            return Taxonomy.from_json(file.read_bytes().decode(), file.source)
+        except (OSError, UnicodeDecodeError) as error:
+            raise FeedError(f"{file.source}: cannot be read ({error}); ingest the feeds again") from error
 
     @property
     def history(self) -> Path | None:
@@ -79,8 +105,8 @@ class Catalog:
         return dict(self._manifest["config"])
 
     def product_files(self) -> list[str]:
-        """Parquet files of PRODUCTS, in source order."""
-        return [str(self.path / name) for name in self._manifest["files"] if name.startswith("products/")]
+        """Parquet files of PRODUCTS, in source order; URIs where the catalog lies in a store."""
+        return [self.place.child(name).source for name in self._manifest["files"] if name.startswith("products/")]
 
     def products(self, columns: Sequence[str] | None = None) -> pa.Table:
         """PRODUCTS, or some of its columns, in source order."""
@@ -94,11 +120,11 @@ class Catalog:
 
     def splits(self) -> pa.Table:
         """SPLITS: one row a product, oldest product first; join by key."""
-        return self._read([str(self.path / "splits.parquet")], SPLITS, None)
+        return self._read([self.place.child("splits.parquet").source], SPLITS, None)
 
     def rejected_files(self) -> list[str]:
         """Parquet files of REJECTED, in source order."""
-        return [str(self.path / name) for name in self._manifest["files"] if name.startswith("rejected/")]
+        return [self.place.child(name).source for name in self._manifest["files"] if name.startswith("rejected/")]
 
     def rejected(self) -> pa.Table:
         """REJECTED, in source order."""
@@ -108,7 +134,7 @@ class Catalog:
     def _read(files: Sequence[str], schema: pa.Schema, columns: Sequence[str] | None) -> pa.Table:
         wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
         try:
-            tables = [pq.read_table(file, columns=wanted.names, partitioning=None) for file in files]
+            tables = [Location(file).read_table(wanted.names) for file in files]
         except (OSError, pa.ArrowException) as error:
             raise FeedError(f"a file of the catalog is damaged ({error}); ingest the feeds again") from error
         return pa.concat_tables([table.cast(wanted) for table in tables]) if tables else wanted.empty_table()

@@ -8,7 +8,7 @@ What is written, and how a run goes on that was cut off, is ledger.py's.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,13 @@ from pydantic import Field
 from prodcat.config import Config
 from prodcat.contracts import PREDICTIONS, PRODUCT_COLUMNS, Product, products_of
 from prodcat.distributed import each, own_errors
-from prodcat.errors import FeedError
+from prodcat.errors import BundleError, FeedError, ProdcatError
 from prodcat.ledger import Ledger, among, identities, nothing
-from prodcat.location import Location
+from prodcat.location import Location, is_uri
 from prodcat.poison import PoisonConfig, Tally
 from prodcat.prediction.batch import FirstStage, SecondStage, Told, rejected_place
 from prodcat.prediction.bundle import Bundle, for_text_stage
+from prodcat.remote import fetch, local_path, private_folder
 
 View = Callable[[Product], Product | None]
 WHOLE = "predictions"
@@ -72,7 +73,42 @@ class ClassifyConfig(Config):
     retries: int = Field(
         5, ge=0, description="times that a batch is tried again whose actor or node is lost; a row that kills its actor ends the run"
     )
+    cache: str | None = Field(
+        None, description="folder of each node where bundles from a store are kept; null: in its temporary folder. May be removed between runs"
+    )
     poison: PoisonConfig = PoisonConfig()
+
+
+@dataclass(frozen=True)
+class BundlePlace:
+    """A bundle as the nodes of a cluster find it.
+
+    Args:
+        source: whole path that every node reads, or a URI: then each node fetches it for itself.
+        cache: as ClassifyConfig.cache.
+        version: that the run began with; None: it begins now.
+    """
+
+    source: str
+    cache: str | None = None
+    version: str | None = None
+
+    def open(self, only: Callable[[str], bool] | None = None) -> Bundle:
+        """Args: only: as of Bundle.open.
+
+        Raises:
+            StoreError: it cannot be fetched.
+            BundleError: it is damaged, or another one than the run began with.
+        """
+        folder = local_path(self.source)
+        if folder is None:
+            folder = fetch(self.source, Path(self.cache) if self.cache else private_folder("prodcat-bundles"))
+        opened = Bundle.open(folder, only=only)
+        if self.version not in (None, opened.version):
+            raise BundleError(
+                f"{self.source}: here it is version {opened.version}, and the run began with {self.version}; it was replaced meanwhile: start again"
+            )
+        return opened
 
 
 @dataclass(frozen=True)
@@ -95,7 +131,7 @@ class Classified:
 
 def classify(
     product_files: Sequence[str],
-    bundle: Path,
+    bundle: str | Path,
     out: str | Path,
     config: ClassifyConfig,
     *,
@@ -107,17 +143,20 @@ def classify(
 
     Args:
         product_files: local paths that every node reads, or URIs.
+        bundle: folder that every node reads, or URI.
         out: folder or URI; gets one folder of PREDICTIONS shards a view, rejected/VIEW with REJECTED shards, and what ledger.py keeps. Where it holds
             the answers of an earlier run of the same bundle, those of products that are still as they were stay, the others go.
         keys: classify these products only.
         views: name -> what a probe lets the classifier see of a product (None: nothing is left); by default one view, the whole product.
 
     Raises:
-        FeedError: a file is damaged, or OUT holds the answers of another bundle.
+        FeedError: a file is damaged, OUT holds the answers of another bundle, or a store refuses.
+        BundleError: the bundle is replaced while the run goes on.
         TooManyRejected: see PoisonConfig.
     """
     seen = dict(views or {WHOLE: _whole})
-    opened = Bundle.open(bundle, only=lambda name: False)
+    place = BundlePlace(str(bundle if is_uri(str(bundle)) else Path(bundle).resolve()), config.cache)
+    opened = place.open(lambda name: False)
     ledger = Ledger(Location(str(out)), [place for view in seen for place in (view, rejected_place(view))])
     ledger.begin({"bundle": opened.version, "views": list(seen)})
     files = [Location(file) for file in product_files]
@@ -125,7 +164,7 @@ def classify(
     present = _present(files, list(seen), wanted, config)
     done = ledger.settle(present)
     if len(done) < len(present):
-        _run(files, wanted, Path(bundle).resolve(), ledger, seen, config, done, len(present), on_progress)
+        _run(files, wanted, replace(place, version=opened.version), ledger, seen, config, done, len(present), on_progress)
         settled = ledger.settle(present)
         if len(settled) < len(present):
             raise FeedError(
@@ -138,7 +177,7 @@ def classify(
 def _run(
     files: Sequence[Location],
     wanted: "ray.ObjectRef[pa.Array] | None",
-    bundle: Path,
+    bundle: BundlePlace,
     ledger: Ledger,
     views: Mapping[str, View],
     config: ClassifyConfig,
@@ -157,7 +196,7 @@ def _run(
     one, two = config.stage_one, config.stage_two
     data = data.map_batches(
         _StageOne,
-        fn_constructor_args=(str(bundle), ledger, dict(views), config),
+        fn_constructor_args=(bundle, ledger, dict(views), config),
         batch_size=config.shard_rows,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=one.actors, max_size=max(one.actors, one.max_actors or 0)),
@@ -166,7 +205,7 @@ def _run(
     )
     data = data.map_batches(
         _StageTwo,
-        fn_constructor_args=(str(bundle), ledger, config),
+        fn_constructor_args=(bundle, ledger, config),
         batch_size=1,
         batch_format="numpy",
         compute=ray.data.ActorPoolStrategy(min_size=two.actors, max_size=max(two.actors, two.max_actors or 0)),
@@ -265,13 +304,20 @@ def _reading(file: Location) -> Iterator[None]:
 class _StageOne:
     """An actor that holds the text stage."""
 
-    def __init__(self, bundle: str, ledger: Ledger, views: Mapping[str, View], config: ClassifyConfig) -> None:
-        opened = Bundle.open(bundle, only=for_text_stage)
-        cascade = opened.text_cascade(threads=config.stage_one.threads)
-        self._work = FirstStage(cascade, opened.preparation(), ledger, config.stage_two.batch_size)
+    def __init__(self, bundle: BundlePlace, ledger: Ledger, views: Mapping[str, View], config: ClassifyConfig) -> None:
         self._views = views
+        self._failed: ProdcatError | None = None
+        try:
+            opened = bundle.open(for_text_stage)
+            cascade = opened.text_cascade(threads=config.stage_one.threads)
+            self._work = FirstStage(cascade, opened.preparation(), ledger, config.stage_two.batch_size)
+        except ProdcatError as error:
+            self._failed = error
 
     def __call__(self, table: pa.Table) -> Iterator[dict[str, np.ndarray]]:
+        if self._failed is not None:
+            # Here and not in the constructor: from there it reaches the driver as the text of a dead actor, and not as what it is.
+            raise self._failed
         keys, digests = table["key"].to_pylist(), table["digest"].to_pylist()
         places = list(zip(table["source"].to_pylist(), table["row"].to_pylist(), strict=True))
         products = list(products_of(table))
@@ -288,17 +334,24 @@ class _StageOne:
 class _StageTwo:
     """An actor that holds the multimodal stage. What stage one tells passes through."""
 
-    def __init__(self, bundle: str, ledger: Ledger, config: ClassifyConfig) -> None:
+    def __init__(self, bundle: BundlePlace, ledger: Ledger, config: ClassifyConfig) -> None:
         # Here and not above: reading tasks and stage one share this module and go without torch's 0.75 GB.
         import torch
 
         torch.set_num_threads(config.stage_two.threads)
         # A logical GPU may stand for none: torch knows what is there.
         device = "cuda" if config.stage_two.gpus and torch.cuda.is_available() else "cpu"
-        opened = Bundle.open(bundle)
-        self._work = SecondStage(opened.multimodal_stage(device=device).infer, opened.finishing_cascade(), ledger)
+        self._failed: ProdcatError | None = None
+        try:
+            opened = bundle.open()
+            self._work = SecondStage(opened.multimodal_stage(device=device).infer, opened.finishing_cascade(), ledger)
+        except ProdcatError as error:
+            self._failed = error
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        if self._failed is not None:
+            # As in _StageOne.
+            raise self._failed
         for item in batch["work"]:
             yield _one("told", item if isinstance(item, Told) else self._work(item))
 

@@ -5,7 +5,22 @@ import sys
 from pathlib import Path
 
 BASE = frozenset(
-    {"errors", "taxonomy", "contracts", "images", "config", "decoding", "masking", "glossary", "synonyms", "location", "ledger", "poison"}
+    {
+        "errors",
+        "taxonomy",
+        "contracts",
+        "images",
+        "config",
+        "decoding",
+        "masking",
+        "glossary",
+        "synonyms",
+        "location",
+        "ledger",
+        "poison",
+        "remote",
+        "workspace",
+    }
 )
 
 # part of prodcat -> other parts, or single modules of them, that it may import besides the base and itself

@@ -10,6 +10,7 @@ from prodcat.contracts import PRODUCTS, SPLITS
 from prodcat.encoders.inputs import TextReading
 from prodcat.errors import OverlayError
 from prodcat.labelled import labelled
+from prodcat.location import Location
 from prodcat.overlay import Overlay, read_overlay
 from prodcat.taxonomy import Taxonomy
 
@@ -23,7 +24,7 @@ class Shelf(Catalog):
     """A catalog in memory."""
 
     def __init__(self) -> None:
-        super().__init__(Path("shelf"), {"digest": "d" * 64, "files": []})
+        super().__init__(Location("/shelf"), {"digest": "d" * 64, "files": []})
 
     def products(self, columns=None):
         rows = [{"key": key, "title": key, "path": list(path) if path else None} for key, path in LABELS.items()]
@@ -81,7 +82,7 @@ def test_training_depends_on_what_changes_of_train_and_validation_only(tmp_path)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("key,path,decision\nshop/1,,keep\nshop/9,Shoes,accept\n", r"labels\.csv, row 2: no product 'shop/9' in shelf"),
+        ("key,path,decision\nshop/1,,keep\nshop/9,Shoes,accept\n", r"labels\.csv, row 2: no product 'shop/9' in /shelf"),
         ("key,path,decision\nshop/1,Hats,accept\n", r"labels\.csv, row 1: the category 'Hats' is not in the catalog's tree"),
         ("key,path,decision\nshop/1,,accept\n", "row 1: category path"),
         ("key,path,decision\nshop/1,Shoes,yes\n", "row 1: decision 'yes'; expected is one of accept, keep, drop"),

@@ -18,6 +18,7 @@ from prodcat.catalog.ingest import IngestConfig, ingest
 from prodcat.catalog.store import Catalog
 from prodcat.contracts import PRODUCTS, rows_to_table
 from prodcat.errors import ConfigError, FeedError, ReviewError
+from prodcat.location import Location
 from prodcat.recategorization.changes import Add, Part, Split
 from prodcat.recategorization.decisions import Decision, Trail, read_decided
 from prodcat.recategorization.proposal_file import save_proposals
@@ -288,7 +289,7 @@ def test_five_thousand_products_and_three_thousand_proposals_are_answered_quickl
     ]
     (tmp_path / "products").mkdir()
     pq.write_table(rows_to_table(rows, PRODUCTS), tmp_path / "products/part-0.parquet")
-    large = Catalog(tmp_path, {"digest": "d", "files": ["products/part-0.parquet"]})
+    large = Catalog(Location(str(tmp_path)), {"digest": "d", "files": ["products/part-0.parquet"]})
     tree = Taxonomy([("A",), *(("B", f"b{n}") for n in range(3000))])
     change = Split(path=("A",), parts=(Part(name="One", products=tuple(row["key"] for row in rows)), Part(name="Two")))
     proposals = [Proposal(id="big", base=tree.hash, change=change, reason="r", evidence=())]
