@@ -18,6 +18,8 @@ from prodcat.workspace import Workspace
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder behind s3://bucket: all but the network."""
+    # What a workspace keeps on purpose goes with the test.
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     root = tmp_path / "store"
     (root / "bucket").mkdir(parents=True)
     inside = fs.SubTreeFileSystem(str(root), fs.LocalFileSystem())
