@@ -12,10 +12,10 @@ from prodcat.decoding import DecoderName
 from prodcat.encoders.inputs import TextReading
 from prodcat.errors import TaxonomyError, TrainingError
 from prodcat.prediction.backoff import Backoff, BackoffConfig
+from prodcat.prediction.batch import prediction_row
 from prodcat.prediction.calibration import Calibration, CalibrationConfig, whole_labels
 from prodcat.prediction.cascade import Answer, Cascade, CascadeSettings, StageTwoOutput, Unsure
 from prodcat.prediction.conformal import Conformal, ConformalConfig
-from prodcat.prediction.distributed import prediction_row
 from prodcat.prediction.gate import Gate, GateConfig, PlatformGate
 from prodcat.serving.conversion import to_product, to_response
 from prodcat.serving.schema import ClassifyRequest, ClassifyResponse
