@@ -1,11 +1,10 @@
 """The sample as models read it: encoders that learn from no label, their features, titles and descriptions side by side."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -14,8 +13,9 @@ from prodcat.crossing.config import CrossProfile
 from prodcat.crossing.normalisation import by_platform
 from prodcat.crossing.sample import Sample
 from prodcat.encoders.distributed import embed
+from prodcat.encoders.encoder import read_otherwise
 from prodcat.encoders.features import FeatureSet, read
-from prodcat.encoders.inputs import Manifest, TextReading
+from prodcat.encoders.inputs import TextReading
 from prodcat.errors import ConfigError
 from prodcat.evaluation.cross_platform import Inputs
 from prodcat.experts import names_of
@@ -176,19 +176,11 @@ def _encoders(sample: Sample, out: Path, profile: CrossProfile, on_progress: Pro
         folders[name], key = ready_encoder(name, encoder, unlabelled, None, train, place)
         if config.descriptions and encoder.family == "roberta" and encoder.fields == ("title",):
             twin = folders[name + _TWIN] = out / "encoders" / f"{name}{_TWIN}"
-            steps.run(f"encoder {twin.name}", [key], twin, partial(_reading, folders[name], twin, {"fields": ("description",)}))
+            steps.run(f"encoder {twin.name}", [key], twin, partial(read_otherwise, folders[name], twin, {"fields": ("description",)}))
         if config.baselines and encoder.family == "roberta" and (encoder.glossary != "off" or encoder.synonyms):
             twin = folders[name + _PLAIN] = out / "encoders" / f"{name}{_PLAIN}"
-            steps.run(f"encoder {twin.name}", [key], twin, partial(_reading, folders[name], twin, {"glossary": "off", "synonyms": False}))
+            steps.run(f"encoder {twin.name}", [key], twin, partial(read_otherwise, folders[name], twin, {"glossary": "off", "synonyms": False}))
     return folders
-
-
-def _reading(source: Path, twin: Path, reading: Mapping[str, Any]) -> None:
-    """The same encoder, reading otherwise."""
-    shutil.copytree(source, twin)
-    manifest = Manifest.load(twin)
-    assert manifest.text is not None
-    manifest.model_copy(update={"text": manifest.text.model_copy(update=dict(reading))}).save(twin)
 
 
 def _data(sample: Sample, sets: Mapping[str, FeatureSet], reads: Mapping[str, str], rows: np.ndarray | None = None) -> FusionData:

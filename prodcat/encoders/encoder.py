@@ -352,6 +352,18 @@ def load(folder: str | Path, device: str = "cpu") -> Encoder:
     return FolderEncoder(manifest.family, towers, module.eval(), place, identity).to(device)
 
 
+def read_otherwise(source: Path, target: Path, reading: Mapping[str, Any]) -> None:
+    """Write the encoder of a folder to another one, its text tower with other settings of reading (TextInput)."""
+    _verified(source)
+    part = _fresh_part(target)
+    for file in _content(source):
+        shutil.copyfile(file, part / file.name)
+    manifest = Manifest.load(part)
+    assert manifest.text is not None
+    manifest.model_copy(update={"text": manifest.text.model_copy(update=dict(reading))}).save(part)
+    _put_in_place(part, target)
+
+
 def needed(folder: Path, *names: str) -> None:
     """Raises EncoderError naming the files that `folder` lacks."""
     missing = [name for name in names if not (folder / name).is_file()]
