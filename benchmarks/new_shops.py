@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prodcat.commands import run_cross_platform, run_ingest
+from prodcat.commands.comparing import run_cross_platform
+from prodcat.commands.ingest import run_ingest
 
 RESULTS = Path(__file__).parent / "results"
 PLATFORMS = ("hm", "flipkart", "tiki", "thredup", "shein_us", "myntra", "koton")

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prodcat.commands import run_evaluate, run_fit
+from prodcat.commands.evaluate import run_evaluate
+from prodcat.commands.training import run_fit
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from prodcat.catalog.demo import write_demo
 from prodcat.catalog.store import Catalog
-from prodcat.commands import run_fit
+from prodcat.commands.training import run_fit
 from prodcat.distributed import ClusterConfig, cluster
 from prodcat.prediction.bundle import Bundle
 from prodcat.serving.arguments import local_args

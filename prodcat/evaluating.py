@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from prodcat.catalog.chunks import IngestConfig
-from prodcat.catalog.distributed import ingest
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.catalog.store import Catalog
 from prodcat.distributed import ClusterConfig
@@ -31,12 +30,12 @@ from prodcat.evaluation.mistakes import ErrorExample, worst_errors
 from prodcat.evaluation.probes import FULL, MASKED_TITLE, hide
 from prodcat.evaluation.report import GALLERY, write_report
 from prodcat.evaluation.scoring import ScoringConfig, small_leaves
+from prodcat.ingesting import open_or_ingest
 from prodcat.masking import CategoryMask
 from prodcat.overlay import Overlay
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import Classified, ClassifyConfig, View, classify
 from prodcat.prediction.gate import Gate, GateOutcome, GatePoint
-from prodcat.workspace import is_catalog
 
 Progress = Callable[[str], None]
 NO_OVERLAY = Overlay()
@@ -57,17 +56,6 @@ class Evaluation:
 
     metrics: dict[str, Any]
     report: Path
-
-
-def open_or_ingest(
-    sources: Sequence[str], folder: Path, config: IngestConfig, mapping: FeedMapping | None = None, on_progress: Progress = print
-) -> Catalog:
-    """A catalog folder as it is, or feeds, ingested into `folder`; one in a store is read where it lies."""
-    if len(sources) == 1 and is_catalog(sources[0]):
-        return Catalog.open(sources[0])
-    for line in ingest(sources, folder, config, mapping, on_progress=on_progress).lines():
-        on_progress(f"  {line}")
-    return Catalog.open(folder)
 
 
 def evaluate(

@@ -1,4 +1,4 @@
-"""The catalog that a run is made from: one that is there, or feeds ingested into the run's folder unless they have been."""
+"""The catalog that a command works on: one that is there, or feeds that are ingested first."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,3 +47,14 @@ def catalog_of_run(
     # A catalog that grows keeps the splits of the products it has.
     steps.run("catalog", inputs, out / "catalog", make, keep=True)
     return Catalog.open(out / "catalog")
+
+
+def open_or_ingest(
+    sources: Sequence[str], folder: Path, config: IngestConfig, mapping: FeedMapping | None = None, on_progress: Progress = print
+) -> Catalog:
+    """A catalog folder as it is, or feeds, ingested into `folder`; one in a store is read where it lies."""
+    if len(sources) == 1 and is_catalog(sources[0]):
+        return Catalog.open(sources[0])
+    for line in ingest(sources, folder, config, mapping, on_progress=on_progress).lines():
+        on_progress(f"  {line}")
+    return Catalog.open(folder)

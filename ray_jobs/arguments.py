@@ -35,7 +35,7 @@ def parser(job: str, *, sources: bool = True, out: bool = True, labels: bool = F
 
 
 def given(a: argparse.Namespace, work: Workspace) -> dict[str, Any]:
-    """The common arguments, as functions of commands.py take them."""
+    """The common arguments, as the functions of prodcat.commands take them."""
     files = {name: work.local(getattr(a, name)) for name in ("config", "mapping", "taxonomy") if hasattr(a, name)}
     tables = {"crosswalk": work.optional(a.crosswalk)} if hasattr(a, "crosswalk") else {}
     return {**files, **tables, "sets": a.sets, "say": work.say}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prodcat.commands import run_classify
+from prodcat.commands.classify import run_classify
 from prodcat.location import Location
 from prodcat.remote import local_path
 from prodcat.workspace import Workspace, is_catalog

@@ -1,6 +1,6 @@
 """ray job submit --working-dir . -- python -m ray_jobs.compare RUN --out COMPARISON"""
 
-from prodcat.commands import run_compare
+from prodcat.commands.comparing import run_compare
 from ray_jobs.arguments import PLACE, finish, given, parser
 
 

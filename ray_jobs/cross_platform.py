@@ -1,6 +1,6 @@
 """ray job submit --working-dir . -- python -m ray_jobs.cross_platform CATALOG --config offline --out FOLDER"""
 
-from prodcat.commands import run_cross_platform
+from prodcat.commands.comparing import run_cross_platform
 from ray_jobs.arguments import PLACE, finish, given, parser
 
 

@@ -1,6 +1,6 @@
 """ray job submit --working-dir . -- python -m ray_jobs.embed CATALOG --encoder BUNDLE --out FEATURES"""
 
-from prodcat.commands import run_embed
+from prodcat.commands.embed import run_embed
 from prodcat.location import is_uri
 from prodcat.workspace import Workspace
 from ray_jobs.arguments import PLACE, finish, given, parser

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prodcat.commands import run_evaluate
+from prodcat.commands.evaluate import run_evaluate
 from prodcat.workspace import Workspace
 from ray_jobs.arguments import PLACE, finish, given, parser
 

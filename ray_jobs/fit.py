@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prodcat.commands import run_fit
+from prodcat.commands.training import run_fit
 from prodcat.workspace import Workspace
 from ray_jobs.arguments import finish, given, parser
 

@@ -1,6 +1,6 @@
 """ray job submit --working-dir . -- python -m ray_jobs.ingest FEED... --out CATALOG"""
 
-from prodcat.commands import run_ingest
+from prodcat.commands.ingest import run_ingest
 from ray_jobs.arguments import finish, given, parser
 
 

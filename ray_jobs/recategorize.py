@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prodcat.tree_commands import run_recategorize
+from prodcat.commands.recategorization import run_recategorize
 from prodcat.workspace import Workspace
 from ray_jobs.arguments import PLACE, finish, given, parser
 

@@ -1,6 +1,6 @@
 """ray job submit --working-dir . -- python -m ray_jobs.tune RUN --set trials=40"""
 
-from prodcat.commands import run_tune
+from prodcat.commands.training import run_tune
 from ray_jobs.arguments import PLACE, finish, given, parser
 
 

@@ -31,7 +31,7 @@ def ingest(
         return
     if out is None:
         raise typer.BadParameter("name the folder to write to (or look first, with --sniff)", param_hint="--out")
-    from prodcat.commands import run_ingest
+    from prodcat.commands.ingest import run_ingest
 
     carry_out(
         lambda say: run_ingest(sources, out, config=config, sets=sets, mapping=mapping, taxonomy=taxonomy, crosswalk=crosswalk, say=say), as_json
@@ -48,7 +48,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Find labels that are likely wrong: OUT/issues.csv to review, OUT/overlay.csv for `fit --labels` once decisions are filled in."""
-    from prodcat.commands import run_audit
+    from prodcat.commands.inspection import run_audit
 
     carry_out(lambda say: run_audit(place, out, features=features, config=config, sets=sets, say=say), as_json)
 
@@ -63,6 +63,6 @@ def feed_quality(
     as_json: AsJson = False,
 ) -> None:
     """What is wrong with each platform's feed: missing fields, copies, labels that contradict each other, categories never seen."""
-    from prodcat.commands import run_feed_quality
+    from prodcat.commands.inspection import run_feed_quality
 
     carry_out(lambda say: run_feed_quality(catalog, out, bundle=bundle, config=config, sets=sets, say=say), as_json)

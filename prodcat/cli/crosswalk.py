@@ -28,7 +28,7 @@ def propose(
     as_json: AsJson = False,
 ) -> None:
     """Propose a category for every raw category, by names, labels and votes. Write `accept` or `reject` into the column decision."""
-    from prodcat.commands import run_crosswalk_propose
+    from prodcat.commands.crosswalk import run_crosswalk_propose
 
     carry_out(
         lambda say: run_crosswalk_propose(
@@ -63,7 +63,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Coverage by platform and level, and conflicts by line. Exit status 1 if there are errors."""
-    from prodcat.commands import run_crosswalk_check
+    from prodcat.commands.crosswalk import run_crosswalk_check
     from prodcat.crosswalking import check_lines
 
     errors: list[int] = []

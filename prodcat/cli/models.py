@@ -28,7 +28,7 @@ def fit(
 
     Without --config: the profile `hub` where a model hub is reached, else `offline`.
     """
-    from prodcat.commands import run_fit
+    from prodcat.commands.training import run_fit
 
     carry_out(
         lambda say: run_fit(
@@ -58,7 +58,7 @@ def tune(
 
     Budget: --set trials=40, --set minutes=30 or both.
     """
-    from prodcat.commands import run_tune
+    from prodcat.commands.training import run_tune
 
     carry_out(lambda say: run_tune(run, config=config, sets=sets, say=say), as_json)
 
@@ -72,7 +72,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Early, late and attention fusion over text, image, both and CLIP, on a run's test split: OUT/comparison.md and .json."""
-    from prodcat.commands import run_compare
+    from prodcat.commands.comparing import run_compare
 
     carry_out(lambda say: run_compare(run, out, config=config, sets=sets, say=say), as_json)
 
@@ -95,7 +95,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a bundle on labelled products it has not seen: OUT/report.html and OUT/metrics.json."""
-    from prodcat.commands import run_evaluate
+    from prodcat.commands.evaluate import run_evaluate
 
     carry_out(
         lambda say: run_evaluate(bundle, sources, out, config=config, sets=sets, mapping=mapping, say=say, probes=probes, seed_bundles=seed_bundles),
@@ -117,7 +117,7 @@ def adapt(
 
     Fewer labelled products: --set products=100.
     """
-    from prodcat.commands import run_adapt
+    from prodcat.commands.training import run_adapt
 
     carry_out(lambda say: run_adapt(bundle, catalog, out, platform=platform, config=config, sets=sets, say=say), as_json)
 
@@ -133,7 +133,7 @@ def classify(
     as_json: AsJson = False,
 ) -> None:
     """Answer every product of a catalog or feed: Parquet in OUT/answers."""
-    from prodcat.commands import run_classify
+    from prodcat.commands.classify import run_classify
 
     carry_out(lambda say: run_classify(bundle, sources, out, config=config, sets=sets, mapping=mapping, say=say), as_json)
 
@@ -152,7 +152,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Why a product is answered as it is: what each input did, what the mask kept out, which training products are like it."""
-    from prodcat.commands import run_explain
+    from prodcat.commands.inspection import run_explain
     from prodcat.prediction.explain import explanation_lines
 
     carry_out(

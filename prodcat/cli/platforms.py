@@ -21,6 +21,6 @@ def cross_platform(
 
     Which platforms: --set 'cross_platform.platforms=[a, b]'. Shops that belong together: --set 'cross_platform.related=[[a, a_outlet]]'.
     """
-    from prodcat.commands import run_cross_platform
+    from prodcat.commands.comparing import run_cross_platform
 
     carry_out(lambda say: run_cross_platform(catalog, out, config=config, sets=sets, say=say), as_json)

@@ -25,7 +25,7 @@ def recategorize(
     By images alone: --set 'reads=[image]'. With titles that do not name a category: --set masked_titles=true. Nothing is changed until
     `taxonomy apply`.
     """
-    from prodcat.tree_commands import run_recategorize
+    from prodcat.commands.recategorization import run_recategorize
 
     carry_out(lambda say: run_recategorize(bundle, catalog, out, node=node, features=features, config=config, sets=sets, say=say), as_json)
 
@@ -40,6 +40,6 @@ def assign(
     as_json: AsJson = False,
 ) -> None:
     """Put new products into the clusters there are. Those that fit none are collected until they make a cluster, which becomes a proposal."""
-    from prodcat.tree_commands import run_assign
+    from prodcat.commands.recategorization import run_assign
 
     carry_out(lambda say: run_assign(folder, catalog, bundle=bundle, config=config, sets=sets, say=say), as_json)

@@ -52,7 +52,7 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """The next version of a catalog's tree, by the proposals that were accepted: its products under their new labels, and how it came about."""
-    from prodcat.taxonomy_commands import run_apply
+    from prodcat.commands.taxonomy import run_apply
 
     carry_out(lambda say: run_apply(catalog, proposals, out, by=by, say=say), as_json)
 
@@ -66,7 +66,7 @@ def relabel(
     as_json: AsJson = False,
 ) -> None:
     """A catalog whose feeds are still labelled by an earlier version of the tree, under the present one."""
-    from prodcat.taxonomy_commands import run_relabel
+    from prodcat.commands.taxonomy import run_relabel
 
     carry_out(lambda say: run_relabel(catalog, versioned, out, version=version, say=say), as_json)
 
@@ -80,7 +80,7 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Categories that were added, removed, renamed and moved, and the products they had and have."""
-    from prodcat.taxonomy_commands import run_diff
+    from prodcat.commands.taxonomy import run_diff
 
     carry_out(lambda say: run_diff(catalog, other, first=first, last=last), as_json, lambda found: found["lines"])
 
@@ -88,7 +88,7 @@ def diff(
 @trees.command()
 def history(catalog: CatalogFolder, as_json: AsJson = False) -> None:
     """Versions of a catalog's tree, newest first: who changed what, and when."""
-    from prodcat.taxonomy_commands import run_history
+    from prodcat.commands.taxonomy import run_history
 
     carry_out(lambda say: run_history(catalog), as_json, lambda found: found["lines"])
 
@@ -108,6 +108,6 @@ def migrate(
 
     Shorter: --set epochs=0.25; not trained at all: --set epochs=0.
     """
-    from prodcat.taxonomy_commands import run_migrate
+    from prodcat.commands.taxonomy import run_migrate
 
     carry_out(lambda say: run_migrate(run, catalog, out, labels=labels, config=config, sets=sets, say=say), as_json)

@@ -49,7 +49,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "serving": frozenset({"prediction"}),
 }
 # Packages that put the parts together, as the modules at the top do: they may import every part, but no ray.
-TOGETHER = frozenset({"cli", "crossing", "reviewing"})
+TOGETHER = frozenset({"cli", "commands", "crossing", "reviewing"})
 RAY_FILES = frozenset({"training/search.py", "serving/deployment.py"})
 
 

@@ -283,7 +283,7 @@ def test_a_job_is_one_of_ours_goes_when_done_and_tries_again(fresh_process: Call
     assert isinstance(yaml.safe_load(spec["runtimeEnvYAML"]), dict)
     # Elsewhere, for it loads Ray.
     sets = re.findall(r"--set (\S+)", spec["entrypoint"])
-    config = "from prodcat.config import load; from prodcat.commands import ClassifyJob"
+    config = "from prodcat.config import load; from prodcat.commands.classify import ClassifyJob"
     process = fresh_process(f"{config}; load(ClassifyJob, None, {sets!r})")
     assert "Error" not in process.communicate(timeout=120)[1]
     assert (process.returncode, bool(sets)) == (0, True)

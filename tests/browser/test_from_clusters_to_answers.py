@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from prodcat.catalog.demo import write_demo
 from prodcat.catalog.distributed import ingest
 from prodcat.catalog.store import Catalog
+from prodcat.commands.taxonomy import run_apply
 from prodcat.config import load
 from prodcat.fitting import fit
 from prodcat.migrating import MigrateConfig, migrate
@@ -24,7 +25,6 @@ from prodcat.recategorizing import RecategorizeConfig, recategorize
 from prodcat.reviewing.app import review_app
 from prodcat.serving.arguments import local_args
 from prodcat.serving.deployment import run_local
-from prodcat.taxonomy_commands import run_apply
 from prodcat.versioning import apply_changes, tree_of
 
 from .page import Page

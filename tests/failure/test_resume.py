@@ -31,7 +31,7 @@ def _rows(file: Path) -> list[dict]:
 
 def classified(catalog: Path, run: Path, out: Path) -> dict[str, Any]:
     """The summary of `classify`, on the cluster that all folders share."""
-    from prodcat.commands import run_classify
+    from prodcat.commands.classify import run_classify
 
     return run_classify(run / "bundle", [str(catalog)], out, config=None, sets=SHARDS[1::2], mapping=None, say=print)
 

@@ -12,7 +12,7 @@ from prodcat.adapting import AdaptConfig, adapt
 from prodcat.catalog.chunks import IngestConfig
 from prodcat.catalog.ingest import ingest
 from prodcat.catalog.store import Catalog
-from prodcat.commands import run_adapt
+from prodcat.commands.training import run_adapt
 from prodcat.contracts import Product, products_of
 from prodcat.errors import BundleError, FeedError
 from prodcat.evaluation.metrics import ancestor_sums, hierarchical, truncate

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from prodcat.catalog.store import Catalog
-from prodcat.commands import run_evaluate
+from prodcat.commands.evaluate import run_evaluate
 from prodcat.config import load
 from prodcat.contracts import Product, products_of
 from prodcat.errors import BundleError, FeedError, TrainingError

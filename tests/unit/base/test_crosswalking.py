@@ -24,7 +24,7 @@ from prodcat.run_folder import Steps
 from prodcat.taxonomy import Taxonomy
 
 # The commands import it late, and torch looks for its libraries with a subprocess, which is fenced inside a test.
-importlib.import_module("prodcat.commands")
+importlib.import_module("prodcat.commands.crosswalk")
 
 TREE = Taxonomy([("Clothing", "Tops", "Shirts"), ("Clothing", "Tops", "T-Shirts"), ("Footwear", "Boots"), ("Footwear", "Heels")])
 CONFIG = IngestConfig(chunk_rows=7)

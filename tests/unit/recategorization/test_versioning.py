@@ -9,13 +9,13 @@ import pytest
 from prodcat.catalog.chunks import IngestConfig
 from prodcat.catalog.ingest import ingest
 from prodcat.catalog.store import Catalog, content_digest
+from prodcat.commands.taxonomy import run_apply, run_diff, run_history, run_relabel
 from prodcat.errors import FeedError, TaxonomyError
 from prodcat.recategorization.changes import Change, Merge, Part, Rename, Split
 from prodcat.recategorization.decisions import Decision, Trail, decide
 from prodcat.recategorization.proposal_file import save_proposals
 from prodcat.recategorization.proposals import Proposal
 from prodcat.taxonomy import CategoryPath, Taxonomy, parse_path
-from prodcat.taxonomy_commands import run_apply, run_diff, run_history, run_relabel
 from prodcat.versioning import BY_PROPOSAL, Relabelled, apply_changes, bring_forward, differences, differences_of_versions, history_of, tree_of
 
 AT = "2026-11-26T10:00:00+00:00"

@@ -1,4 +1,4 @@
-"""The verbs of `prodcat taxonomy` that know versions, one function each, as commands.py has those of all else."""
+"""The verbs of `prodcat taxonomy` that know versions."""
 
 import time
 from collections.abc import Sequence

@@ -1,13 +1,14 @@
-"""As commands.py, of the verbs that look for categories: read the configuration, join the cluster, call the stage, return a summary."""
+"""What looks for categories: `recategorize`, `assign`."""
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prodcat.assigning import AssignConfig, assign
 from prodcat.catalog.store import Catalog
+from prodcat.commands.arguments import Say
 from prodcat.config import load
 from prodcat.distributed import cluster
 from prodcat.errors import ReviewError
@@ -17,8 +18,6 @@ from prodcat.recategorization.proposal_file import TABLE
 from prodcat.recategorizing import FACTS, RecategorizeConfig, recategorize
 from prodcat.stored import find_stored
 from prodcat.taxonomy import parse_path
-
-Say = Callable[[str], None]
 
 
 def run_recategorize(
