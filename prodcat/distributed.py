@@ -57,6 +57,20 @@ def cluster(config: ClusterConfig) -> Iterator[None]:
         ray.shutdown()
 
 
+def shortage(*, cpus: float, gpus: float) -> str | None:
+    """What the joined cluster has too little of for something that needs so much at once, in words; None: there is enough.
+
+    Not an error: an autoscaling cluster may bring more. But Ray itself waits in silence, and a cluster that does not grow would wait for ever.
+    """
+    there = ray.cluster_resources()
+    short = [
+        f"{need:g} {name}s and it has {there.get(name, 0.0):g}"
+        for name, need in (("CPU", round(cpus, 2)), ("GPU", round(gpus, 2)))
+        if need > there.get(name, 0.0)
+    ]
+    return " and ".join(short) or None
+
+
 def each(
     work: Callable[..., T], jobs: Sequence[Any], *shared: Any, cpus: float, gpus: float = 0.0, name: Callable[[Any], str] = str
 ) -> Iterator[tuple[Any, T]]:

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from prodcat.config import Config
 from prodcat.contracts import PREDICTIONS, PRODUCT_COLUMNS, Product, products_of
-from prodcat.distributed import each, own_errors
+from prodcat.distributed import each, own_errors, shortage
 from prodcat.errors import BundleError, FeedError, ProdcatError
 from prodcat.ledger import Ledger, among, identities, nothing
 from prodcat.location import Location, is_uri
@@ -164,6 +164,10 @@ def classify(
     present = _present(files, list(seen), wanted, config)
     done = ledger.settle(present)
     if len(done) < len(present):
+        one, two = config.stage_one, config.stage_two
+        short = shortage(cpus=config.read_cpus + one.actors * one.cpus + two.actors * two.cpus, gpus=two.actors * two.gpus)
+        if short:
+            on_progress(f"classify takes {short}: it waits for nodes; where none will come, lower classify.stage_one, .stage_two and .read_cpus")
         _run(files, wanted, replace(place, version=opened.version), ledger, seen, config, done, len(present), on_progress)
         settled = ledger.settle(present)
         if len(settled) < len(present):

@@ -9,7 +9,7 @@ import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from prodcat.distributed import ClusterConfig, cluster
+from prodcat.distributed import ClusterConfig, cluster, shortage
 
 CLUSTER_YAML = Path(__file__).resolve().parents[2] / "cluster.yaml"
 
@@ -30,6 +30,12 @@ def test_the_cluster_has_a_logical_gpu_and_runs_tasks() -> None:
     assert ray.cluster_resources()["CPU"] == 4
     assert ray.cluster_resources()["GPU"] == 1
     assert ray.get([_size.remote("ab"), _size.options(num_gpus=1).remote("abc")], timeout=60) == [2, 3]
+
+
+def test_what_a_cluster_lacks_is_said() -> None:
+    assert shortage(cpus=4, gpus=1) is None
+    assert shortage(cpus=0.3 + 5.2, gpus=0) == "5.5 CPUs and it has 4"
+    assert shortage(cpus=4.5, gpus=2) == "4.5 CPUs and it has 4 and 2 GPUs and it has 1"
 
 
 @pytest.fixture
