@@ -69,12 +69,26 @@ def bucket(_in_the_environment: None) -> str:
     return f"s3://{name}"
 
 
+@pytest.fixture(scope="session")
+def address(environment: dict[str, str]) -> Iterator[str]:
+    """Of a cluster whose node has a store's credentials in its environment, as a user's nodes have."""
+    # Not above: Ray reads its environment when it is imported, and this file may be loaded before tests/conftest.py has set it.
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in environment.items():
+            patched.setenv(name, value)
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 200_000_000})
+    yield made.address
+    made.shutdown()
+
+
 @pytest.fixture
-def job(environment: dict[str, str]) -> Callable[..., tuple[int, dict[str, Any], str]]:
-    """Runs `python -m ray_jobs.NAME ...` on a Ray of its own -> exit status, last line, progress."""
+def job(environment: dict[str, str], address: str) -> Callable[..., tuple[int, dict[str, Any], str]]:
+    """Runs `python -m ray_jobs.NAME ...` on that cluster -> exit status, last line, progress."""
 
     def run(name: str, *arguments: object) -> tuple[int, dict[str, Any], str]:
-        own = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | environment
+        own = os.environ | environment | {"RAY_ADDRESS": address}
         command = [sys.executable, "-m", f"ray_jobs.{name}", *(str(each) for each in arguments)]
         done = subprocess.run(command, cwd=REPOSITORY, env=own, capture_output=True, text=True, timeout=600, check=False)
         assert done.stdout, done.stderr
