@@ -6,7 +6,7 @@ A run folder holds one folder a step; a run that was broken off goes on where it
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,8 @@ from prodcat.catalog.crosswalked import Crosswalk
 from prodcat.catalog.mapping import FeedMapping
 from prodcat.decoding import averaged
 from prodcat.described import write_described
-from prodcat.encoders.distributed import embed
+from prodcat.encoders.distributed import Source, embed_sources
 from prodcat.encoders.encoder import EncoderConfig, load
-from prodcat.encoders.features import FeatureSet
 from prodcat.errors import TrainingError
 from prodcat.experts import Experts, ready_experts
 from prodcat.ingesting import catalog_of_run
@@ -122,33 +121,25 @@ def prepare(
 
     if start is not None:
         start.features(out)
-    # Embedding finds for itself what is there already, down to the single product.
-    on_progress("features ...")
-
-    def embedded(files: Sequence[str], encoders: Mapping[str, Path], folder: str, reads: Sequence[str] = ("image", "text")) -> dict[str, FeatureSet]:
-        return embed(
-            files,
-            encoders,
-            out / folder,
-            config.embed,
-            limits=limits,
-            reads=reads,
-            on_progress=lambda name, done, to_do: on_progress(f"{folder} {name}: {done:,} of {to_do:,}"),
-        )
-
-    features = embedded(files, folders, "features")
-    others = {} if masked is None else embedded([str(out / MASKED)], folders, "features_masked", ["text"])
-
-    augmented = None
+    augmented = described = None
     if config.augmentation is not None:
         augmented = write_augmented(files, parts["train"], tree, config.augmentation, config.stage_one_encoder.reading, limits, out / AUGMENTED)
         on_progress(f"augmentation: {len(augmented):,} training products are shown to stage two once more, as another shop might show them")
-    varied = embedded([str(out / AUGMENTED)], folders, "features_augmented") if augmented else {}
-
-    described = None
     if config.stage_two.descriptions:
         described = write_described(catalog, parts["validation"], config.stage_one_encoder.reading, out / DESCRIBED)
-    by_description = embedded([str(out / DESCRIBED)], folders, "features_described", ["text"]) if described else {}
+    variants = {
+        "features_masked": (masked, MASKED, ["text"]),
+        "features_augmented": (augmented, AUGMENTED, ["image", "text"]),
+        "features_described": (described, DESCRIBED, ["text"]),
+    }
+    shown = {"features": Source(files, out / "features")}
+    shown |= {name: Source([str(out / file)], out / name, reads) for name, (there, file, reads) in variants.items() if there}
+    # Embedding finds for itself what is there already, down to the single product.
+    on_progress("features ...")
+    embedded = embed_sources(
+        shown, folders, config.embed, limits=limits, on_progress=lambda name, done, to_do: on_progress(f"{name}: {done:,} of {to_do:,}")
+    )
+    features, others, varied, by_description = (embedded.get(name, {}) for name in ("features", *variants))
 
     key_one = fit_stage_one(stage_one_folder, parts, layout, out, config, steps, [digest, key_one_encoder], start, on_progress)
     stage_one = TextStage(out / STAGE_ONE / "exported", threads=config.scaling.threads) if STAGE_ONE_VECTOR in modalities else None

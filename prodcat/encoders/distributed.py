@@ -34,6 +34,8 @@ _TEXTS = ("title", "description", "brand", "language")
 # So many batches are prepared at once: texts of like length can then share a batch, and padding costs little.
 _BATCHES_AT_ONCE = 4
 _BLOCK_BYTES = 16 * 2**20
+# A file a task, up to so many tasks.
+_READ_TASKS = 1024
 # One row a batch. The array goes as bytes: texts pad to another length in every batch.
 _PREPARED = pa.schema(
     [
@@ -69,14 +71,34 @@ class EmbedConfig(Config):
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One tower, the set it fills, and the products that need no look, as sorted identities."""
+class Source:
+    """Products to be encoded.
 
+    Args:
+        files: Parquet files of PRODUCTS, readable from all nodes; in no other source.
+        out: folder for the sets, on a file system that all nodes write.
+        reads: only towers that read these.
+    """
+
+    files: Sequence[str]
+    out: Path
+    reads: Sequence[str] = ("image", "text")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One tower, the set that it fills from a source, and the products that need no look, as sorted identities."""
+
+    source: str
     name: str
     encoder: Path
     tower: TowerFacts
     folder: Path
     known: "ray.ObjectRef[np.ndarray]"
+
+    @property
+    def id(self) -> str:
+        return f"{self.source} {self.name}".lstrip()
 
 
 def embed(
@@ -89,68 +111,95 @@ def embed(
     reads: Sequence[str] = ("image", "text"),
     on_progress: Progress | None = None,
 ) -> dict[str, FeatureSet]:
-    """Encode products with every tower of every encoder.
+    """Encode products with every tower of every encoder. Arguments, result and errors as in `embed_sources`, of one source."""
+    return embed_sources({"": Source(product_files, out, reads)}, encoders, config, limits=limits, on_progress=on_progress)[""]
+
+
+def embed_sources(
+    sources: Mapping[str, Source],
+    encoders: Mapping[str, Path],
+    config: EmbedConfig,
+    *,
+    limits: ImageLimits,
+    on_progress: Progress | None = None,
+) -> dict[str, dict[str, FeatureSet]]:
+    """Encode products of several sources with every tower of every encoder, in one pass: the weights are loaded once.
 
     Args:
-        product_files: Parquet files of PRODUCTS, readable from all nodes.
+        sources: name -> source.
         encoders: name -> encoder folder, readable from all nodes.
-        out: folder for the sets, on a file system that all nodes write.
-        reads: only towers that read these.
-        on_progress: called with set name, products done, products to do.
+        on_progress: called with "source set", products done, products to do.
 
     Returns:
-        Set name -> set. An encoder with one tower gives "name", with two "name_image" and "name_text". A product without the input (no text, no
-        image, or an image that does not decode) is not in the set.
+        Source -> set name -> set. An encoder with one tower gives "name", with two "name_image" and "name_text". A product without the input (no
+        text, no image, or an image that does not decode) is not in the set.
 
     Raises:
         EncoderError: a folder that is no encoder folder.
     """
-    keys, rows = _present(product_files, config)
-    present = np.sort(np.concatenate([nothing(), *rows]))
     conditions = limits.model_dump_json()
-    sets: dict[str, FeatureSet] = {}
+    sets: dict[str, dict[str, FeatureSet]] = {}
+    present: dict[str, np.ndarray] = {}
     jobs: list[_Job] = []
     totals: dict[str, int] = {}
-    waiting: set[str] = set()
-    for name, place in encoders.items():
-        towers = describe(place)
-        for kind, tower in sorted(towers.items()):
-            if kind not in reads:
-                continue
-            set_name = features.set_name(name, kind, len(towers))
-            folder = features.set_folder(Path(out), set_name, tower.fingerprint)
-            folder.mkdir(parents=True, exist_ok=True)
-            features.drop_superseded(folder, keys, present)
-            features.settle(folder)
-            done = np.sort(np.concatenate([features.identities(folder), features.without(folder, conditions)]))
-            new = [len(own) - int(among(own, done).sum()) for own in rows]
-            sets[set_name] = FeatureSet(set_name, folder, tower.fingerprint, tower.dim, tower.reads, 0, 0)
-            totals[set_name] = sum(new)
-            if totals[set_name]:
-                waiting |= {file for file, left in zip(product_files, new, strict=True) if left}
-                jobs.append(_Job(set_name, Path(place), tower, folder, ray.put(done)))
-    counts = _run(jobs, sorted(waiting), totals, config, limits, on_progress or _silent) if jobs else {}
-    for name, found in sets.items():
-        written, unreadable = counts.get(name, (0, 0))
-        held = features.settle(found.folder)
-        if name in counts:
-            features.note_without(found.folder, present[~among(present, features.identities(found.folder))], conditions)
-        sets[name] = replace(found, rows=held, new_rows=written, unreadable=unreadable)
+    waiting: dict[str, str] = {}
+    described = {name: describe(place) for name, place in encoders.items()}
+    for origin, source in sources.items():
+        keys, rows = _present(source.files, config)
+        present[origin] = np.sort(np.concatenate([nothing(), *rows]))
+        sets[origin] = {}
+        for name, towers in described.items():
+            for kind, tower in sorted(towers.items()):
+                if kind not in source.reads:
+                    continue
+                set_name = features.set_name(name, kind, len(towers))
+                folder = features.set_folder(Path(source.out), set_name, tower.fingerprint)
+                folder.mkdir(parents=True, exist_ok=True)
+                features.drop_superseded(folder, keys, present[origin])
+                features.settle(folder)
+                done = np.sort(np.concatenate([features.identities(folder), features.without(folder, conditions)]))
+                new = [len(own) - int(among(own, done).sum()) for own in rows]
+                sets[origin][set_name] = FeatureSet(set_name, folder, tower.fingerprint, tower.dim, tower.reads, 0, 0)
+                if any(new):
+                    job = _Job(origin, set_name, Path(encoders[name]), tower, folder, ray.put(done))
+                    totals[job.id] = sum(new)
+                    waiting |= {file: origin for file, left in zip(source.files, new, strict=True) if left}
+                    jobs.append(job)
+    counts = _run(jobs, waiting, totals, config, limits, on_progress or _silent) if jobs else {}
+    filled = {(job.source, job.name): counts[job.id] for job in jobs}
+    for origin, made in sets.items():
+        for name, found in made.items():
+            written, unreadable = filled.get((origin, name), (0, 0))
+            held = features.settle(found.folder)
+            if (origin, name) in filled:
+                lacking = present[origin][~among(present[origin], features.identities(found.folder))]
+                features.note_without(found.folder, lacking, conditions)
+            made[name] = replace(found, rows=held, new_rows=written, unreadable=unreadable)
     return sets
 
 
 def _run(
-    jobs: Sequence[_Job], files: list[str], totals: Mapping[str, int], config: EmbedConfig, limits: ImageLimits, on_progress: Progress
+    jobs: Sequence[_Job], files: Mapping[str, str], totals: Mapping[str, int], config: EmbedConfig, limits: ImageLimits, on_progress: Progress
 ) -> dict[str, tuple[int, int]]:
-    """Set name -> rows written, images that did not decode."""
+    """Args: files: with the source of each.
+
+    Returns:
+        Job's id -> rows written, images that did not decode.
+    """
     reads = {job.tower.reads for job in jobs}
     columns = ["key", "digest", *(_TEXTS if "text" in reads else ()), *(("image",) if "image" in reads else ())]
-    data = ray.data.read_parquet(files, num_cpus=config.prepare_cpus).select_columns(columns)
+    at_once = _BATCHES_AT_ONCE * config.batch_size
+    data: ray.data.Dataset = ray.data.from_items(
+        [{"file": file, "source": source} for file, source in sorted(files.items())], override_num_blocks=min(len(files), _READ_TASKS)
+    )
+    data = data.map_batches(
+        functools.partial(_read, columns=columns, rows=at_once), batch_size=None, batch_format="pyarrow", num_cpus=config.prepare_cpus
+    )
     # Small blocks keep pixels flowing: by default one task piles up 128 MB before anything is encoded.
     data.context.target_max_block_size = _BLOCK_BYTES
     data.context.print_on_execution_start = False
     prepare = functools.partial(_prepare, jobs=jobs, limits=limits, size=config.batch_size)
-    data = data.map_batches(prepare, batch_size=_BATCHES_AT_ONCE * config.batch_size, batch_format="pyarrow", num_cpus=config.prepare_cpus)
+    data = data.map_batches(prepare, batch_size=at_once, batch_format="pyarrow", num_cpus=config.prepare_cpus)
     data = data.map_batches(
         _Encode,
         batch_size=1,
@@ -158,11 +207,11 @@ def _run(
         num_cpus=config.actor_cpus,
         num_gpus=config.actor_gpus,
         compute=ray.data.ActorPoolStrategy(size=config.actors),
-        fn_constructor_kwargs={"towers": {job.name: (str(job.encoder), job.tower.reads) for job in jobs}, "config": config},
+        fn_constructor_kwargs={"towers": {job.id: (str(job.encoder), job.tower.reads) for job in jobs}, "config": config},
     )
-    write = functools.partial(_write, folders={job.name: str(job.folder) for job in jobs})
+    write = functools.partial(_write, folders={job.id: str(job.folder) for job in jobs})
     data = data.map_batches(write, batch_size=config.rows_per_part, batch_format="pyarrow", num_cpus=config.write_cpus)
-    counts = {job.name: (0, 0) for job in jobs}
+    counts = {job.id: (0, 0) for job in jobs}
     for name in counts:
         on_progress(name, 0, totals[name])
     told: Any
@@ -195,6 +244,13 @@ def _identities_in(file: str) -> tuple[np.ndarray, np.ndarray]:
     return identities(keys, [""] * len(keys)), identities(keys, index["digest"].to_pylist())
 
 
+def _read(files: pa.Table, *, columns: list[str], rows: int) -> Iterator[pa.Table]:
+    """The products of these files, at most so many at once, with the source that each file belongs to."""
+    for file, source in zip(files["file"].to_pylist(), files["source"].to_pylist(), strict=True):
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=rows, columns=columns):
+            yield pa.Table.from_batches([batch]).append_column("from", pa.array([source] * batch.num_rows, pa.string()))
+
+
 @functools.lru_cache(maxsize=8)
 def _input(encoder: str, reads: str, fingerprint: str) -> ImageInput | Tokens:
     """The CPU half of a tower, without its weights and without torch. Kept by fingerprint: a folder may be written anew while this worker lives."""
@@ -210,7 +266,7 @@ def _prepare(rows: pa.Table, *, jobs: Sequence[_Job], limits: ImageLimits, size:
     """PRODUCTS -> for every job one row a batch, of at most `size` products that are new to its set and have its input."""
     own = identities(rows["key"].to_pylist(), rows["digest"].to_pylist())
     for job in jobs:
-        new = rows.filter(pa.array(~among(own, ray.get(job.known))))
+        new = rows.filter(pc.and_(pc.equal(rows["from"], job.source), pa.array(~among(own, ray.get(job.known)))))
         side = _input(str(job.encoder), job.tower.reads, job.tower.fingerprint)
         if isinstance(side, ImageInput):
             new = new.filter(pc.is_valid(new["image"]))
@@ -223,7 +279,7 @@ def _prepare(rows: pa.Table, *, jobs: Sequence[_Job], limits: ImageLimits, size:
             )
             new = new.take(pc.sort_indices(pc.utf8_length(new["text"])))
         for start in range(0, new.num_rows, size):
-            yield _batch(job.name, new.slice(start, size), side, limits)
+            yield _batch(job.id, new.slice(start, size), side, limits)
 
 
 def _batch(name: str, rows: pa.Table, side: ImageInput | Tokens, limits: ImageLimits) -> pa.Table:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from prodcat import contracts
 from prodcat.encoders import features
-from prodcat.encoders.distributed import EmbedConfig, embed
+from prodcat.encoders.distributed import EmbedConfig, Source, embed, embed_sources
 from prodcat.encoders.encoder import EncoderConfig, ImageScratch, ScratchConfig, TextScratch, load, obtain
 from prodcat.encoders.inputs import product_text
 from prodcat.images import ImageLimits, decode
@@ -117,6 +117,35 @@ def test_features_equal_the_towers_and_only_new_products_are_encoded(folders: di
     tower = load(folders["clip"]).towers["text"]
     np.testing.assert_allclose(after[2], tower.encode(tower.prepare([rows[2]["title"]]))[0], atol=1e-5)
     np.testing.assert_array_equal(np.delete(after, 2, axis=0), np.delete(before, 2, axis=0))
+
+
+def test_sources_of_one_pass_stay_apart(folders: dict[str, Path], tmp_path: Path) -> None:
+    """The same keys in two files, with other titles in the second, of which nobody wants the images."""
+    rows, encoder = _catalog(), {"clip": folders["clip"]}
+    others = [row | {"title": f"red dress number {number}"} for number, row in enumerate(rows)]
+    sources = {
+        "as they are": Source(_write(rows, tmp_path / "products"), tmp_path / "features"),
+        "otherwise": Source(_write(others, tmp_path / "others"), tmp_path / "features_otherwise", ["text"]),
+    }
+    progress: list[tuple[str, int, int]] = []
+    made = embed_sources(sources, encoder, CONFIG, limits=ImageLimits(), on_progress=lambda *told: progress.append(told))
+    assert {name: set(sets) for name, sets in made.items()} == {"as they are": {"clip_image", "clip_text"}, "otherwise": {"clip_text"}}
+    assert [told for told in progress if told[1] == told[2]][-1:] == [("otherwise clip_text", 22, 22)]
+    keys = [row["key"] for row in rows]
+    tower = load(folders["clip"]).towers["text"]
+    for name, shown in (("as they are", rows), ("otherwise", others)):
+        vectors, present = features.read(made[name]["clip_text"], keys)
+        texts = [product_text(row["title"], row["description"], None, tower.fields) for row in shown]
+        assert present.tolist() == [text is not None for text in texts]
+        np.testing.assert_allclose(vectors[present], tower.encode(tower.prepare([text for text in texts if text is not None])), atol=1e-5)
+    # What one source has gained is embedded for that one.
+    sources["otherwise"] = Source(_write(others[:20] + rows[20:], tmp_path / "others"), tmp_path / "features_otherwise", ["text"])
+    again = embed_sources(sources, encoder, CONFIG, limits=ImageLimits())
+    assert {(name, kind): found.new_rows for name, sets in again.items() for kind, found in sets.items()} == {
+        ("as they are", "clip_image"): 0,
+        ("as they are", "clip_text"): 0,
+        ("otherwise", "clip_text"): 2,
+    }
 
 
 def test_an_empty_catalog_gives_empty_sets(folders: dict[str, Path], tmp_path: Path) -> None:
