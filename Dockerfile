@@ -30,6 +30,8 @@ RUN pip install --no-cache-dir --no-deps --editable .
 
 # Ray asks every caller for the token, wherever this image is started; a cluster without a token does not start.
 ENV RAY_AUTH_MODE=token
+# Decoding and encoding share a node's CPUs: torch's threads sleep while they wait for one another, instead of spinning.
+ENV OMP_WAIT_POLICY=PASSIVE
 # What libraries keep for themselves goes below /tmp: the rest of the file system may be read-only.
 ENV XDG_CACHE_HOME=/tmp/cache \
     HF_HOME=/tmp/cache/huggingface \

@@ -36,6 +36,8 @@ def cluster(config: ClusterConfig) -> Iterator[None]:
     else:
         # Nobody takes a local machine away.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        # All workers share this machine. Torch's threads that spin while they wait for one another take the CPU from the one they wait for.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         ray.init(
             address="local",
             num_cpus=config.num_cpus,

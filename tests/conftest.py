@@ -66,6 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+        # As prodcat.distributed.cluster says of a local Ray.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
     # Without a token in the environment the first ray.init leaves one in the home folder, and every later `ray start` of this user demands it.
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} if "RAY_AUTH_MODE" not in os.environ else {}
