@@ -34,7 +34,7 @@ from prodcat.catalog.store import Catalog
 from prodcat.contracts import Product, products_of
 from prodcat.distributed import ClusterConfig, cluster
 from prodcat.prediction.bundle import Bundle
-from prodcat.prediction.distributed import ClassifyConfig, classify
+from prodcat.prediction.distributed import ClassifyConfig, StageOneActors, classify
 from prodcat.profile import FitConfig
 from prodcat.run_folder import open_run
 from prodcat.serving.arguments import MultimodalArgs, ServeArgs, TextArgs
@@ -82,12 +82,13 @@ def main() -> None:
     catalog = Catalog.open(open_run(a.run, FitConfig)[0])
     products = list(products_of(catalog.products()))
     bodies = [body(products[start : start + 256]) for start in range(0, len(products), 256)]
-    # Stage one's share of the work is large, so it gets the larger share of the CPUs on both sides.
+    # Stage one's share of the work is large, so it gets the larger share of the CPUs, and as many threads on either side.
     args = ServeArgs(
         text=TextArgs(num_cpus=0.9, threads=2, image_threads=2, max_replicas=1),
         multimodal=MultimodalArgs(num_cpus=0.5, max_replicas=1),
         limits=RequestLimits(recent_seconds=0, stage_two_seconds=110),
     )
+    config = ClassifyConfig(stage_one=StageOneActors(threads=2))
     seconds: dict[str, list[float]] = {"http": [], "batch": []}
     with cluster(ClusterConfig(num_cpus=2)), tempfile.TemporaryDirectory() as folder:
         for turn in range(a.rounds):
@@ -97,10 +98,10 @@ def main() -> None:
                 answers = over_http(url, bodies)
                 seconds["http"].append(time.perf_counter() - started)
             started = time.perf_counter()
-            done = classify(catalog.product_files(), a.run / "bundle", Path(folder) / str(turn), ClassifyConfig())
+            done = classify(catalog.product_files(), a.run / "bundle", Path(folder) / str(turn), config)
             seconds["batch"].append(time.perf_counter() - started)
             print({name: round(each[-1], 1) for name, each in seconds.items()}, file=sys.stderr, flush=True)
-    rows = {row["key"]: row for row in done.answers().to_pylist()}
+        rows = {row["key"]: row for row in done.answers().to_pylist()}
     differ = degraded = 0
     for product, said in zip(products, answers, strict=True):
         row = rows.get(product.key)
