@@ -72,7 +72,8 @@ def test_identical_images_are_one_cluster_and_no_reason_to_change_the_tree(tmp_p
 def test_of_many_products_some_are_clustered_and_the_others_join_them(tmp_path: Path) -> None:
     vectors, titles = two_kinds(150)
     vectors[-1] = -vectors[0]
-    some = CONFIG.model_copy(update={"clustered": 120})
+    # Two at most: into how many a round cloud of 60 falls, if it may, hangs on the last digits of the machine's floats.
+    some = CONFIG.model_copy(update={"clustered": 120, "selection": SelectionConfig(draws=2, smallest=(0.2,), most=(2,))})
     found = examine(products(vectors, titles), TREE, some, tmp_path)
     told = json.loads((tmp_path / FIGURES).read_text(encoding="utf-8"))
     assert (told["products"], told["clustered"]) == (300, 120)
