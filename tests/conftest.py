@@ -9,15 +9,12 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
-# Folders of tests that need neither Ray nor a server.
-ALONE = frozenset({"architecture", "unit"})
 
 
 def _free_ports(count: int) -> list[int]:
@@ -81,22 +78,6 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("prodcat")
     # A test run starts a cluster of its own and never joins somebody else's.
     os.environ.pop("RAY_ADDRESS", None)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `pytest -n 2`: what needs a cluster or a server in one process, in the order of a run without -n; files of other tests beside it.
-
-    A Ray of each process would cost more than it saves, and much of the time of such a test is waiting for a single process that starts.
-    """
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByFolder(LoadScopeScheduling):  # type: ignore[misc]
-        def _split_scope(self, nodeid: str) -> str:
-            folder = nodeid.split("/")[1]
-            return "cluster" if folder not in ALONE else nodeid.split("::", maxsplit=1)[0]
-
-    return ByFolder(config, log)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
