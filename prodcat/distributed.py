@@ -66,7 +66,7 @@ def shortage(*, cpus: float, gpus: float) -> str | None:
     """
     there = ray.cluster_resources()
     short = [
-        f"{need:g} {name}s and it has {there.get(name, 0.0):g}"
+        f"{need:g} {name}s (there are {there.get(name, 0.0):g})"
         for name, need in (("CPU", round(cpus, 2)), ("GPU", round(gpus, 2)))
         if need > there.get(name, 0.0)
     ]

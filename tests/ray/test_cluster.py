@@ -34,8 +34,8 @@ def test_the_cluster_has_a_logical_gpu_and_runs_tasks() -> None:
 
 def test_what_a_cluster_lacks_is_said() -> None:
     assert shortage(cpus=4, gpus=1) is None
-    assert shortage(cpus=0.3 + 5.2, gpus=0) == "5.5 CPUs and it has 4"
-    assert shortage(cpus=4.5, gpus=2) == "4.5 CPUs and it has 4 and 2 GPUs and it has 1"
+    assert shortage(cpus=0.3 + 5.2, gpus=0) == "5.5 CPUs (there are 4)"
+    assert shortage(cpus=4.5, gpus=2) == "4.5 CPUs (there are 4) and 2 GPUs (there are 1)"
 
 
 @pytest.fixture
