@@ -1,9 +1,9 @@
 """Is a catalog classified faster as a batch than by sending its products to the HTTP batch endpoint, and are the answers the same?
 
-    python benchmarks/batch.py RUN [--rounds 3]
+    python benchmarks/batch.py BUNDLE CATALOG [--rounds 3]
 
-RUN is the folder of a finished `prodcat fit`; its whole catalog is classified, images included, with the bundle's own gate. Two sides in turns, on
-the same machine, each with the CPUs for itself:
+CATALOG is the folder of an ingested catalog; all of it is classified, images included, with the bundle's own gate. Two sides in turns, on the same
+machine, each with the CPUs for itself:
 
     http     POST /v1/classify/batch, 256 products a request, images as base64, from so many connections as fill it; replicas are up and warm before
              the clock starts, and no answer is kept
@@ -35,8 +35,6 @@ from prodcat.contracts import Product, products_of
 from prodcat.distributed import ClusterConfig, cluster
 from prodcat.prediction.bundle import Bundle
 from prodcat.prediction.distributed import ClassifyConfig, StageOneActors, classify
-from prodcat.profile import FitConfig
-from prodcat.run_folder import open_run
 from prodcat.serving.arguments import MultimodalArgs, ServeArgs, TextArgs
 from prodcat.serving.deployment import run_local
 from prodcat.serving.limits import RequestLimits
@@ -75,11 +73,12 @@ def over_http(url: str, bodies: list[bytes]) -> list[dict[str, Any]]:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("run", type=Path)
+    arguments.add_argument("bundle", type=Path)
+    arguments.add_argument("catalog", type=Path)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--port", type=int, default=8161)
     a = arguments.parse_args()
-    catalog = Catalog.open(open_run(a.run, FitConfig)[0])
+    catalog = Catalog.open(a.catalog)
     products = list(products_of(catalog.products()))
     bodies = [body(products[start : start + 256]) for start in range(0, len(products), 256)]
     # Stage one's share of the work is large, so it gets the larger share of the CPUs, and as many threads on either side.
@@ -92,13 +91,13 @@ def main() -> None:
     seconds: dict[str, list[float]] = {"http": [], "batch": []}
     with cluster(ClusterConfig(num_cpus=2)), tempfile.TemporaryDirectory() as folder:
         for turn in range(a.rounds):
-            with run_local(a.run / "bundle", port=a.port, args=args) as url:
+            with run_local(a.bundle, port=a.port, args=args) as url:
                 over_http(url, bodies[:2])
                 started = time.perf_counter()
                 answers = over_http(url, bodies)
                 seconds["http"].append(time.perf_counter() - started)
             started = time.perf_counter()
-            done = classify(catalog.product_files(), a.run / "bundle", Path(folder) / str(turn), config)
+            done = classify(catalog.product_files(), a.bundle, Path(folder) / str(turn), config)
             seconds["batch"].append(time.perf_counter() - started)
             print({name: round(each[-1], 1) for name, each in seconds.items()}, file=sys.stderr, flush=True)
         rows = {row["key"]: row for row in done.answers().to_pylist()}
@@ -115,8 +114,9 @@ def main() -> None:
         differ += not same
     result = {
         "date": datetime.now(UTC).date().isoformat(),
-        "bundle": Bundle.open(a.run / "bundle", only=lambda name: False).version,
+        "bundle": Bundle.open(a.bundle, only=lambda name: False).version,
         "products": len(products),
+        "with_image": sum(product.image is not None for product in products),
         "stage_two": sum(row["stage"] == 2 for row in rows.values()),
         "seconds": seconds,
         "batch_vs_http": statistics.median(http / batch for http, batch in zip(seconds["http"], seconds["batch"], strict=True)),

@@ -55,9 +55,11 @@ def test_classify_goes_on_after_kill_9(job: Callable, many: Path, demo_run: Path
     run.process.send_signal(signal.SIGKILL)
     run.process.wait(30)
     assert not (out / "answers" / "manifest.json").exists()
+    held = sum(pq.read_metadata(shard).num_rows for shard in commits.glob("part-*.parquet"))
     last = classified(many, demo_run, out)
     assert last["classified"] + last["rejected"] == PRODUCTS
-    assert last["earlier"] > 200
+    # Its actors may have finished a shard after it had died.
+    assert 0 < held <= last["earlier"] < PRODUCTS
     assert answers(out) == undisturbed
     again = classified(many, demo_run, out)
     assert (again["earlier"], again["classified"]) == (PRODUCTS, last["classified"])
