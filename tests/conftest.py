@@ -136,7 +136,7 @@ TINY = (
     "stage_two.loop.epochs=15",
     "stage_two.loop.batch_size=16",
     "stage_two.fusion.width=64",
-    "scaling.cpus_per_worker=0.5",
+    "scaling.workers=0",
     "masked_titles=true",
     "augmentation={}",
 )

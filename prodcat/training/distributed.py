@@ -1,14 +1,13 @@
 """Runs a Task on Ray Train workers over shards of Ray Data datasets. All of the learning is in loop.py; here are shards, DDP, checkpoints, progress.
 
-A worker reads its shard once and keeps it in memory as tensors as long as it fits `cache_gb`: a pipeline started at every epoch costs a small model
-more than its arithmetic. Larger shards are streamed each epoch through a local shuffle buffer.
+With no workers, training runs in the driver's own process (in_process.py).
 """
 
 import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,11 @@ from prodcat.errors import EncoderError, ImageError, TrainingError
 from prodcat.images import ImageLimits, decode
 from prodcat.taxonomy import Taxonomy
 from prodcat.training.encoders import EncoderTask, EncoderTraining, save_trained, token_rows
-from prodcat.training.loop import Batch, Epoch, LoopConfig, LoopState, Task, train
+from prodcat.training.in_process import CHECKPOINT, fit_here
+from prodcat.training.loop import Epoch, LoopConfig, LoopState, Task, train
 from prodcat.training.scaling import ScalingConfig
+from prodcat.training.shards import Shard
 from prodcat.training.tables import fixed_rows
-
-CHECKPOINT = "state.pt"
 
 
 def fit(
@@ -56,6 +55,7 @@ def fit(
 
     Raises:
         TrainingError: no training product, or training failed more often than scaling.max_failures allows; carries the worker's error.
+        Exception: with no workers, whatever training raises.
     """
     target = out / "model.safetensors"
     if target.exists():
@@ -64,6 +64,19 @@ def fit(
     if "train" not in shards:
         raise TrainingError(f"{task.name}: there is no training product; give a catalog with more labelled products")
     out.mkdir(parents=True, exist_ok=True)
+    if scaling.workers == 0:
+        best = fit_here(task, shards, loop=loop, scaling=scaling, out=out, on_progress=on_progress)
+    else:
+        best = _on_workers(task, shards, loop, scaling, out, on_progress)
+    part = target.with_suffix(".part")
+    save_file({name: value.contiguous() for name, value in best.items()}, part)
+    return part.rename(target)
+
+
+def _on_workers(
+    task: Task, shards: dict[str, Any], loop: LoopConfig, scaling: ScalingConfig, out: Path, on_progress: Callable[[str], None]
+) -> dict[str, Tensor]:
+    """-> the state of the best epoch."""
     # With the driver: it may go when that goes, and not with a node that is lost.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     progress = _Progress.options(num_cpus=0, scheduling_strategy=here).remote()  # type: ignore[attr-defined]
@@ -96,10 +109,8 @@ def fit(
     if result.checkpoint is None:
         raise TrainingError(f"{task.name}: training ended without a checkpoint; see {out / 'train'}")
     with result.checkpoint.as_directory() as folder:
-        state = torch.load(Path(folder) / CHECKPOINT, weights_only=True)
-    part = target.with_suffix(".part")
-    save_file({name: value.contiguous() for name, value in state["best"].items()}, part)
-    return part.rename(target)
+        best: dict[str, Tensor] = torch.load(Path(folder) / CHECKPOINT, weights_only=True)["best"]
+    return best
 
 
 def image_rows(product_files: Sequence[str], rows: pa.Table, image: ImageInput, limits: ImageLimits) -> Any:
@@ -222,8 +233,8 @@ def _worker(settings: dict[str, Any]) -> None:
     workers, rank = context.get_world_size(), context.get_world_rank()
     device = get_device()
     batch_size = max(1, loop.batch_size // workers)
-    train_data = _Shard("train", batch_size, scaling.cache_gb, loop.seed, shuffle=True)
-    validation_data = _Shard("validation", batch_size, scaling.cache_gb, loop.seed, shuffle=False)
+    train_data = Shard(_own("train"), batch_size, scaling.cache_gb, loop.seed, shuffle=True)
+    validation_data = Shard(_own("validation"), batch_size, scaling.cache_gb, loop.seed, shuffle=False)
 
     def total(sums: Tensor) -> Tensor:
         if workers == 1:
@@ -272,6 +283,14 @@ def _worker(settings: dict[str, Any]) -> None:
     )
 
 
+def _own(name: str) -> Any:
+    """This worker's part of a dataset; None where there is none of the name."""
+    try:
+        return ray.train.get_dataset_shard(name)
+    except KeyError:
+        return None
+
+
 def _wrap(module: nn.Module) -> nn.Module:
     if ray.train.get_context().get_world_size() == 1:
         return module
@@ -286,56 +305,6 @@ def _checkpoint() -> dict[str, Any] | None:
     with checkpoint.as_directory() as folder:
         state: dict[str, Any] = torch.load(Path(folder) / CHECKPOINT, weights_only=True)
     return state
-
-
-class _Shard:
-    """This worker's part of a dataset as batches of tensors."""
-
-    def __init__(self, name: str, batch_size: int, cache_gb: float, seed: int, *, shuffle: bool) -> None:
-        self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
-        try:
-            self._shard = ray.train.get_dataset_shard(name)
-        except KeyError:
-            self._shard = None
-        self._columns: dict[str, Tensor] | None = {}
-        self.rows = 0
-        if self._shard is not None:
-            self._read(cache_gb * 1e9)
-        # One lonely product at the end of an epoch would be a batch of one; it is dropped unless it is all there is.
-        self.steps = max(1, self.rows // batch_size) if shuffle else -(-self.rows // batch_size)
-
-    def _read(self, limit: float) -> None:
-        blocks: list[dict[str, np.ndarray]] = []
-        size = 0
-        for block in self._shard.iter_batches(batch_size=4096, batch_format="numpy"):
-            self.rows += len(next(iter(block.values())))
-            size += sum(column.nbytes for column in block.values())
-            if size <= limit:
-                blocks.append({name: np.ascontiguousarray(column) for name, column in block.items()})
-        if size > limit:
-            self._columns = None
-            return
-        names = blocks[0].keys() if blocks else ()
-        self._columns = {name: torch.from_numpy(np.concatenate([block[name] for block in blocks])) for name in names}
-
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        if self.rows == 0:
-            return
-        if self._columns is None:
-            yield from self._streamed(epoch)
-            return
-        if self.shuffle:
-            order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(self.seed + epoch))
-        else:
-            order = torch.arange(self.rows)
-        for step in range(self.steps):
-            rows = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield {name: column[rows] for name, column in self._columns.items()}
-
-    def _streamed(self, epoch: int) -> Iterator[Batch]:
-        shuffle = {"local_shuffle_buffer_size": 20 * self.batch_size, "local_shuffle_seed": self.seed + epoch} if self.shuffle else {}
-        batches: Iterable[Batch] = self._shard.iter_torch_batches(batch_size=self.batch_size, drop_last=self.shuffle, **shuffle)
-        yield from batches
 
 
 @ray.remote

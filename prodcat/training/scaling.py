@@ -10,7 +10,12 @@ from prodcat.config import Config
 class ScalingConfig(Config):
     """Where training runs."""
 
-    workers: int = Field(1, ge=1, description="Ray Train workers; gradients are averaged over them (DDP: gloo on CPU, NCCL on GPU)")
+    workers: int = Field(
+        1,
+        ge=0,
+        description="Ray Train workers; gradients are averaged over them (DDP: gloo on CPU, NCCL on GPU). 0: the driver's own process trains, which "
+        "starts sooner, and ends with it",
+    )
     min_workers: int | None = Field(
         None, ge=1, description="with so few training goes on where nodes are lost, or are not there yet; null: `workers` or none at all"
     )

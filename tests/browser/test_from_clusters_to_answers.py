@@ -45,7 +45,7 @@ SETTINGS = (
     "stage_two.loop.epochs=12",
     "stage_two.loop.batch_size=16",
     "stage_two.fusion.width=64",
-    "scaling.cpus_per_worker=0.5",
+    "scaling.workers=0",
     "masked_titles=false",
 )
 

@@ -123,7 +123,7 @@ def test_what_is_learned_first_is_kept_and_used_again(shoes: Recategorized, bund
         "learning.simclr={pixels: 32, frozen_blocks: 0, loop: {epochs: 1, batch_size: 16}}",
         "learning.whitening={count: 2}",
         "learning.joint={loop: {epochs: 1, batch_size: 16}, dim: 16}",
-        "learning.scaling.cpus_per_worker=0.5",
+        "learning.scaling.workers=0",
         "branch.selection=null",
         "moving=null",
     )

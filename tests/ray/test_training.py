@@ -89,6 +89,37 @@ def test_a_trial_in_memory_is_what_is_trained_here(alone: Fitted) -> None:
         torch.testing.assert_close(here[name], value, atol=1e-5, rtol=1e-4)
 
 
+HERE = SMALL.model_copy(update={"workers": 0})
+
+
+@dataclass(frozen=True)
+class Broken(FusionStageTask):
+    """Fails in the fourth epoch, once."""
+
+    marks: Path = Path()
+
+    def loss(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        with (self.marks / "steps").open("a") as stream:
+            stream.write("step\n")
+        if len((self.marks / "steps").read_text().splitlines()) == 35:
+            raise ArithmeticError("broken off")
+        return super().loss(module, batch)
+
+
+def test_without_workers_the_driver_trains_the_same_and_goes_on_where_it_was_broken_off(alone: Fitted, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    broken, lines = task(Broken, marks=tmp_path), []
+    with pytest.raises(ArithmeticError, match="broken off"):
+        fit(broken, tables(), loop=LOOP, scaling=HERE, out=tmp_path / "here", on_progress=lines.append)
+    assert torch.get_num_threads() == threads
+    assert len(lines) == 3
+    weights = fit(broken, tables(), loop=LOOP, scaling=HERE, out=tmp_path / "here", on_progress=lines.append)
+    assert [line.split(",")[0] for line in lines] == [f"stage two: epoch {epoch}/6" for epoch in range(1, 7)]
+    for name, value in load_file(alone.weights).items():
+        torch.testing.assert_close(load_file(weights)[name], value, atol=1e-5, rtol=1e-4)
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["model.safetensors"]
+
+
 @dataclass(frozen=True)
 class Killed(FusionStageTask):
     """Its worker is killed in the fourth epoch, once; every loss leaves a mark."""
@@ -155,7 +186,7 @@ def test_a_text_encoder_learns_its_language_and_then_the_categories(ray_cluster:
             targets=targets,
             tree=tree,
             limits=ImageLimits(),
-            scaling=SMALL,
+            scaling=HERE,
             work=tmp_path / "training",
             by_categories=tmp_path / "training" / "by_categories",
             name="words",
