@@ -5,7 +5,7 @@
 DATA is the folder of the real catalogs. Parts:
 
     embed    images (ViT of FOLDER) and titles (MiniLM) of the main shop, through `embed` on Ray and in a bare loop in this process: the same files,
-             model, torch threads, decoding and batches; in turns
+             model, decoding and batches, and as many torch threads: the loop's own, or an actor each; in turns
     growth   titles of all shops, repeated under new ids, through `embed` with a small encoder: 2,000, 20,000 and 200,000: CPU seconds of all
              processes a product and their peak memory beside Ray's object store, less what a run of one product takes
 
@@ -79,7 +79,8 @@ def bare(files: list[str], encoder: Path, reads: str, batch_size: int) -> int:
 
 def through_ray(files: list[str], encoder: Path, reads: str, batch_size: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        made = embed(files, {"it": encoder}, Path(folder), EmbedConfig(batch_size=batch_size, threads=THREADS), limits=ImageLimits(), reads=(reads,))
+        config = EmbedConfig(batch_size=batch_size, actors=THREADS, threads=1)
+        made = embed(files, {"it": encoder}, Path(folder), config, limits=ImageLimits(), reads=(reads,))
         return sum(found.new_rows for found in made.values())
 
 

@@ -47,6 +47,8 @@ _PREPARED = pa.schema(
         pa.field("prepared", pa.large_binary()),
     ]
 )
+# Actors of few threads outdo one of many: a thread waits for its neighbours after every layer, and longest where another process has their CPU.
+_ACTORS_A_NODE = 4
 _TOLD = pa.schema([pa.field("set", pa.string()), pa.field("written", pa.int64()), pa.field("unreadable", pa.int64())])
 
 
@@ -55,12 +57,17 @@ class EmbedConfig(Config):
 
     batch_size: int = Field(32, ge=1, le=4096, description="products encoded at once")
     rows_per_part: int = Field(1024, ge=1, description="vectors written at once, of all sets together; also how often progress is told")
-    actors: int = Field(1, ge=1, description="encoding actors, each with the weights of all encoders in memory")
+    actors: int | None = Field(
+        None,
+        ge=1,
+        description="encoding actors, each with the weights of all encoders in memory; null: as many as the GPUs of the cluster suffice for, and "
+        "without GPUs one for every CPU, up to four a node",
+    )
     actor_cpus: float = Field(0.5, gt=0, description="logical CPUs of an actor")
     actor_gpus: float = Field(0.0, ge=0, description="GPUs of an actor; with any, it encodes there")
     prepare_cpus: float = Field(0.4, gt=0, description="logical CPUs of a reading and preparing task")
     write_cpus: float = Field(0.1, gt=0, description="logical CPUs of a writing task")
-    threads: int | None = Field(None, ge=1, description="torch threads of an actor; null for all CPUs of its machine, shared among the actors")
+    threads: int | None = Field(None, ge=1, description="torch threads of an actor; null: the CPUs of its machine, shared among the actors")
 
     @model_validator(mode="after")
     def _stays_apart(self) -> Self:
@@ -198,6 +205,7 @@ def _run(
     # Small blocks keep pixels flowing: by default one task piles up 128 MB before anything is encoded.
     data.context.target_max_block_size = _BLOCK_BYTES
     data.context.print_on_execution_start = False
+    actors, beside = pool(config)
     prepare = functools.partial(_prepare, jobs=jobs, limits=limits, size=config.batch_size)
     data = data.map_batches(prepare, batch_size=at_once, batch_format="pyarrow", num_cpus=config.prepare_cpus)
     data = data.map_batches(
@@ -206,8 +214,8 @@ def _run(
         batch_format="pyarrow",
         num_cpus=config.actor_cpus,
         num_gpus=config.actor_gpus,
-        compute=ray.data.ActorPoolStrategy(size=config.actors),
-        fn_constructor_kwargs={"towers": {job.id: (str(job.encoder), job.tower.reads) for job in jobs}, "config": config},
+        compute=ray.data.ActorPoolStrategy(size=actors),
+        fn_constructor_args=({job.id: (str(job.encoder), job.tower.reads) for job in jobs}, config, beside),
     )
     write = functools.partial(_write, folders={job.id: str(job.folder) for job in jobs})
     data = data.map_batches(write, batch_size=config.rows_per_part, batch_format="pyarrow", num_cpus=config.write_cpus)
@@ -224,6 +232,17 @@ def _run(
         # Products without the input leave no trace on the way.
         on_progress(name, totals[name], totals[name])
     return counts
+
+
+def pool(config: EmbedConfig) -> tuple[int, int]:
+    """Encoding actors, and how many of them share a machine if they are spread evenly."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if config.actor_gpus:
+        held = [int(node.get("GPU", 0) / config.actor_gpus) for node in nodes]
+    else:
+        held = [min(_ACTORS_A_NODE, int(node.get("CPU", 0))) for node in nodes]
+    actors = config.actors or max(1, sum(held))
+    return actors, -(-actors // max(1, sum(map(bool, held))))
 
 
 def _silent(name: str, done: int, total: int) -> None:
@@ -305,13 +324,18 @@ def _pixels(data: pa.Buffer, image: ImageInput, limits: ImageLimits) -> np.ndarr
 
 
 class _Encode:
-    """An actor with the weights of all towers that have something to do. `towers`: set name -> encoder folder, what it reads."""
+    """An actor with the weights of all towers that have something to do.
 
-    def __init__(self, towers: Mapping[str, tuple[str, str]], config: EmbedConfig) -> None:
+    Args:
+        towers: set name -> encoder folder, what it reads.
+        beside: actors of its machine.
+    """
+
+    def __init__(self, towers: Mapping[str, tuple[str, str]], config: EmbedConfig, beside: int) -> None:
         # Here and not above: the tasks that prepare share this module and go without torch's 0.75 GB.
         import torch
 
-        torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // config.actors))
+        torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // beside))
         # A logical GPU may stand for none: torch knows what is there.
         device = "cuda" if config.actor_gpus > 0 and torch.cuda.is_available() else "cpu"
         opened = {folder: load(folder, device) for folder, _ in towers.values()}

@@ -37,6 +37,7 @@ pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.data.*
 SCRATCH = ScratchConfig(image=ImageScratch(size=16, patch=8, layers=2, width=16, heads=2))
 PHOTOS = 12
 SMALL = ScalingConfig(workers=1, cpus_per_worker=0.5, threads=1, checkpoint_seconds=0.0)
+HERE = SMALL.model_copy(update={"workers": 0})
 CONFIG = SimclrConfig(loop=LoopConfig(epochs=3, batch_size=8, learning_rate=1e-3), frozen_blocks=1, hidden=16, dim=8)
 
 
@@ -125,7 +126,7 @@ def test_from_photos_to_an_encoder_that_embeds(alone: Alone, vit: Path, product_
     assert len(alone.lines) == 3
 
     together = trained(vit, product_files, tmp_path / "two", SMALL.model_copy(update={"workers": 2}))
-    sets = embed(product_files, {"one": alone.ready, "two": together}, tmp_path / "features", EmbedConfig(threads=1), limits=ImageLimits())
+    sets = embed(product_files, {"one": alone.ready, "two": together}, tmp_path / "features", EmbedConfig(actors=1, threads=1), limits=ImageLimits())
     for stored in sets.values():
         vectors, present = features.read(stored, [f"shop/{number}" for number in range(22)])
         assert present.sum() == 20
@@ -133,7 +134,8 @@ def test_from_photos_to_an_encoder_that_embeds(alone: Alone, vit: Path, product_
 
 
 def test_the_same_seed_gives_the_same_encoder(alone: Alone, vit: Path, product_files: list[str], tmp_path: Path) -> None:
-    assert load(trained(vit, product_files, tmp_path)).fingerprint == load(alone.ready).fingerprint
+    """On a worker and in this process."""
+    assert load(trained(vit, product_files, tmp_path, HERE)).fingerprint == load(alone.ready).fingerprint
 
 
 @dataclass(frozen=True)
@@ -176,20 +178,20 @@ def test_image_and_text_come_together_and_nothing_to_learn_from_is_said(tmp_path
         there[-1] = False
     config = FeatureSimclrConfig(loop=LoopConfig(epochs=12, batch_size=16, learning_rate=1e-2), hidden=16, dim=8, projected=8)
     lines: list[str] = []
-    encoder = train_feature_simclr(vectors, present, config, out=tmp_path / "one", scaling=SMALL, seed=0, on_progress=lines.append)
+    encoder = train_feature_simclr(vectors, present, config, out=tmp_path / "one", scaling=HERE, seed=0, on_progress=lines.append)
     joint = encoder.of(vectors, present)
     assert joint.shape == (64, 8)
     np.testing.assert_allclose(np.linalg.norm(joint[:-1], axis=1), 1, atol=1e-5)
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines]
     assert losses[-1] < losses[0]
-    again = train_feature_simclr(vectors, present, config, out=tmp_path / "two", scaling=SMALL, seed=0)
+    again = train_feature_simclr(vectors, present, config, out=tmp_path / "two", scaling=HERE, seed=0)
     np.testing.assert_array_equal(again.of(vectors, present), joint)
     # Another run finds it, and a product by itself lies where it lay among the others.
-    kept = train_feature_simclr(vectors, present, config, out=tmp_path / "one", scaling=SMALL, seed=0)
+    kept = train_feature_simclr(vectors, present, config, out=tmp_path / "one", scaling=HERE, seed=0)
     some = kept.of({name: values[:9] for name, values in vectors.items()}, {name: there[:9] for name, there in present.items()})
     np.testing.assert_allclose(some, joint[:9], atol=1e-6)
     with pytest.raises(TrainingError, match="there is no training product"):
-        train_feature_simclr(vectors, dict.fromkeys(vectors, np.zeros(64, bool)), config, out=tmp_path / "none", scaling=SMALL, seed=0)
+        train_feature_simclr(vectors, dict.fromkeys(vectors, np.zeros(64, bool)), config, out=tmp_path / "none", scaling=HERE, seed=0)
 
 
 def test_the_noise_of_views_is_summed_over_the_catalog(vit: Path, product_files: list[str], tmp_path: Path) -> None:
