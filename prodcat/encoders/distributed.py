@@ -31,9 +31,12 @@ from prodcat.ledger import among, identities, nothing
 
 Progress = Callable[[str, int, int], None]
 _TEXTS = ("title", "description", "brand", "language")
-# So many batches are prepared at once: texts of like length can then share a batch, and padding costs little.
-_BATCHES_AT_ONCE = 4
-_BLOCK_BYTES = 16 * 2**20
+# So many batches are prepared at once: texts of like length can then share a batch, and padding costs little. Of images, which need no padding, fewer
+# are held in memory.
+_BATCHES_AT_ONCE = {"text": 16, "image": 4}
+# A block of pixels holds one batch, whatever this says; one of token ids holds some thousand products. With larger ones small catalogs are one block,
+# and all actors but one have nothing to do.
+_BLOCK_BYTES = 2**17
 # A file a task, up to so many tasks.
 _READ_TASKS = 1024
 # One row a batch. The array goes as bytes: texts pad to another length in every batch.
@@ -195,14 +198,14 @@ def _run(
     """
     reads = {job.tower.reads for job in jobs}
     columns = ["key", "digest", *(_TEXTS if "text" in reads else ()), *(("image",) if "image" in reads else ())]
-    at_once = _BATCHES_AT_ONCE * config.batch_size
+    at_once = min(_BATCHES_AT_ONCE[kind] for kind in reads) * config.batch_size
     data: ray.data.Dataset = ray.data.from_items(
         [{"file": file, "source": source} for file, source in sorted(files.items())], override_num_blocks=min(len(files), _READ_TASKS)
     )
     data = data.map_batches(
         functools.partial(_read, columns=columns, rows=at_once), batch_size=None, batch_format="pyarrow", num_cpus=config.prepare_cpus
     )
-    # Small blocks keep pixels flowing: by default one task piles up 128 MB before anything is encoded.
+    # By default one task piles up 128 MB before anything is encoded.
     data.context.target_max_block_size = _BLOCK_BYTES
     data.context.print_on_execution_start = False
     actors, beside = pool(config)
@@ -288,29 +291,35 @@ def _prepare(rows: pa.Table, *, jobs: Sequence[_Job], limits: ImageLimits, size:
         new = rows.filter(pc.and_(pc.equal(rows["from"], job.source), pa.array(~among(own, ray.get(job.known)))))
         side = _input(str(job.encoder), job.tower.reads, job.tower.fingerprint)
         if isinstance(side, ImageInput):
-            new = new.filter(pc.is_valid(new["image"]))
+            yield from _images(job.id, new, side, limits, size)
         else:
-            texts = [side.settings.of(**row) for row in new.select(list(_TEXTS)).to_pylist()]
-            new = (
-                new.select(["key", "digest"])
-                .append_column("text", pa.array(texts, type=pa.string()))
-                .filter(pa.array([text is not None for text in texts], pa.bool_()))
-            )
-            new = new.take(pc.sort_indices(pc.utf8_length(new["text"])))
-        for start in range(0, new.num_rows, size):
-            yield _batch(job.id, new.slice(start, size), side, limits)
+            yield from _titles(job.id, new, side, size)
 
 
-def _batch(name: str, rows: pa.Table, side: ImageInput | Tokens, limits: ImageLimits) -> pa.Table:
-    """Products that have the input -> one row of _PREPARED."""
-    if isinstance(side, ImageInput):
-        pixels = [_pixels(value.as_buffer(), side, limits) for value in rows["image"]]
-        readable = [each is not None for each in pixels]
+def _images(name: str, rows: pa.Table, side: ImageInput, limits: ImageLimits, size: int) -> Iterator[pa.Table]:
+    rows = rows.filter(pc.is_valid(rows["image"]))
+    for start in range(0, rows.num_rows, size):
+        batch = rows.slice(start, size)
+        pixels = [_pixels(value.as_buffer(), side, limits) for value in batch["image"]]
         found = [each for each in pixels if each is not None]
         prepared = np.stack(found) if found else np.zeros((0, side.size, side.size, 3), dtype=np.uint8)
-    else:
-        readable = [True] * rows.num_rows
-        prepared = side.prepare(rows["text"].to_pylist())
+        yield _batch(name, batch, [each is not None for each in pixels], prepared)
+
+
+def _titles(name: str, rows: pa.Table, side: Tokens, size: int) -> Iterator[pa.Table]:
+    """Those of as many tokens in a batch."""
+    texts = [side.settings.of(**row) for row in rows.select(list(_TEXTS)).to_pylist()]
+    rows = rows.select(["key", "digest"]).filter(pa.array([text is not None for text in texts], pa.bool_()))
+    ids = side.prepare([text for text in texts if text is not None])
+    lengths = (ids != side.settings.pad_id).sum(axis=1)
+    order = np.argsort(lengths, kind="stable")
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        yield _batch(name, rows.take(pa.array(chosen)), [True] * len(chosen), ids[chosen, : lengths[chosen[-1]]])
+
+
+def _batch(name: str, rows: pa.Table, readable: list[bool], prepared: np.ndarray) -> pa.Table:
+    """Products that have the input, and what was prepared of those that are readable -> one row of _PREPARED."""
     cells = [name, rows["key"].to_pylist(), rows["digest"].to_pylist(), readable, list(prepared.shape), prepared.tobytes()]
     return pa.Table.from_arrays([pa.array([cell], type=field.type) for cell, field in zip(cells, _PREPARED, strict=True)], schema=_PREPARED)
 
