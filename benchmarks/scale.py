@@ -1,13 +1,14 @@
 """What Ray costs embedding, and whether cost and memory stay what they are when a catalog is a hundred times as large.
 
-    python benchmarks/scale.py DATA --vit FOLDER [--rounds 3] [--parts embed,growth]
+    python benchmarks/scale.py DATA --vit FOLDER [--rounds 3] [--parts image,text,growth]
 
 DATA is the folder of the real catalogs. Parts:
 
-    embed    images (ViT of FOLDER) and titles (MiniLM) of the main shop, through `embed` on Ray and in a bare loop in this process: the same files,
-             model, decoding and batches, and as many torch threads: the loop's own, or an actor each; in turns
+    image, text    images (ViT of FOLDER) and titles (MiniLM) of the main shop, through `embed` on Ray and in a bare loop in this process: the same
+             files, model, decoding and batch size, and as many torch threads: on one batch, or a batch each; in turns
     growth   titles of all shops, repeated under new ids, through `embed` with a small encoder: 2,000, 20,000 and 200,000: CPU seconds of all
-             processes a product and their peak memory beside Ray's object store, less what a run of one product takes
+             processes a product, less what a run of ten products in ten files takes, and their peak memory beside Ray's object store. The start
+             takes as much as 10,000 products and varies, so it and the smallest size are medians of five runs
 
 Prints and writes benchmarks/results/scale.json, where a part that was not run stays as it was. `throughputs` of it is what `prodcat plan` reads.
 """
@@ -17,6 +18,7 @@ import hashlib
 import json
 import os
 import platform
+import random
 import statistics
 import sys
 import tempfile
@@ -42,7 +44,9 @@ from prodcat.images import ImageLimits, decode
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 THREADS = os.cpu_count() or 1
-SIZES = (2_000, 20_000, 200_000)
+START = 10
+# Products -> runs, of which the median counts.
+SIZES = {START: 5, 2_000: 5, 20_000: 1, 200_000: 1}
 
 
 def bare(files: list[str], encoder: Path, reads: str, batch_size: int) -> int:
@@ -79,12 +83,12 @@ def bare(files: list[str], encoder: Path, reads: str, batch_size: int) -> int:
 
 def through_ray(files: list[str], encoder: Path, reads: str, batch_size: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        config = EmbedConfig(batch_size=batch_size, actors=THREADS, threads=1)
+        config = EmbedConfig(batch_size=batch_size, threads=THREADS)
         made = embed(files, {"it": encoder}, Path(folder), config, limits=ImageLimits(), reads=(reads,))
         return sum(found.new_rows for found in made.values())
 
 
-def embedding(data: Path, vit: Path, rounds: int, work: Path) -> dict[str, Any]:
+def embedding(data: Path, vit: Path, rounds: int, parts: list[str], work: Path) -> dict[str, Any]:
     ingest([str(data / "myntra" / name) for name in ("products.parquet", "products_text_only.parquet")], work / "catalog", IngestConfig())
     catalog = Catalog.open(work / "catalog")
     files = catalog.product_files()
@@ -93,6 +97,8 @@ def embedding(data: Path, vit: Path, rounds: int, work: Path) -> dict[str, Any]:
     obtain(EncoderConfig(family="roberta", source=["minilm"], max_tokens=48), work / "minilm", titles=[])
     found: dict[str, Any] = {}
     for name, chosen, encoder, reads in (("image", with_images, "vit", "image"), ("text", files, "minilm", "text")):
+        if name not in parts:
+            continue
         sides: dict[str, list[float]] = {"ray": [], "bare": []}
         for _ in range(rounds):
             for side, work_of in (("bare", bare), ("ray", through_ray)):
@@ -106,13 +112,13 @@ def embedding(data: Path, vit: Path, rounds: int, work: Path) -> dict[str, Any]:
     return found
 
 
-def repeated(titles: list[str], products: int, folder: Path) -> list[str]:
+def repeated(titles: list[str], products: int, folder: Path, rows_a_file: int) -> list[str]:
     """PRODUCTS files of so many titles, each with a number of its own."""
     folder.mkdir(parents=True)
     files = []
-    for start in range(0, products, 1000):
+    for start in range(0, products, rows_a_file):
         rows = []
-        for number in range(start, min(products, start + 1000)):
+        for number in range(start, min(products, start + rows_a_file)):
             title = titles[number % len(titles)]
             digest = hashlib.sha256(f"{number} {title}".encode()).hexdigest()
             name = {"key": f"shop/{number}", "platform": "shop", "product_id": str(number)}
@@ -123,22 +129,29 @@ def repeated(titles: list[str], products: int, folder: Path) -> list[str]:
 
 
 def growth(data: Path, work: Path) -> dict[str, Any]:
-    found = [
+    named = [
         title for file in sorted((data / "platforms").glob("*.parquet")) for title in pq.read_table(file, columns=["title"])["title"].to_pylist()
     ]
-    titles = [title for title in found if title]
+    titles = [title for title in named if title]
+    # Every size gets the same mixture of shops: their titles differ in length.
+    random.Random(0).shuffle(titles)
     small = ScratchConfig(text=TextScratch(layers=3, width=192, heads=3, vocabulary=8000))
     obtain(EncoderConfig(family="roberta", source="scratch", max_tokens=48, scratch=small), work / "small", titles=titles[:50_000])
     sizes: dict[int, dict[str, float]] = {}
-    # The first run compiles and caches; it is not counted.
-    for products in (1, 1, *SIZES):
-        files = repeated(titles, products, work / f"{products}-{len(sizes)}")
-        started = time.perf_counter()
-        with Watch() as watch:
-            through_ray(files, work / "small", "text", 32)
-        sizes[products] = {"cpu_s": watch.cpu_s, "peak_mb": watch.peak_mb, "seconds": time.perf_counter() - started}
-        print(f"{products:,} products: {sizes[products]}", file=sys.stderr, flush=True)
-    start = sizes.pop(1)
+    for products, runs in SIZES.items():
+        # As many files as it takes for the start to start all that a larger catalog has at work.
+        files = repeated(titles, products, work / str(products), 1 if products == START else 1000)
+        found = []
+        # The very first run compiles and caches; it is not counted.
+        for turn in range(runs + (products == START)):
+            started = time.perf_counter()
+            with Watch() as watch:
+                through_ray(files, work / "small", "text", 32)
+            if turn or products != START:
+                found.append({"cpu_s": watch.cpu_s, "peak_mb": watch.peak_mb, "seconds": time.perf_counter() - started})
+                print(f"{products:,} products: {found[-1]}", file=sys.stderr, flush=True)
+        sizes[products] = {name: statistics.median(run[name] for run in found) for name in found[0]}
+    start = sizes.pop(START)
     each = {products: (figures["cpu_s"] - start["cpu_s"]) / products for products, figures in sizes.items()}
     return {
         "growth": {
@@ -156,15 +169,16 @@ def main() -> None:
     arguments.add_argument("data", type=Path)
     arguments.add_argument("--vit", type=Path, required=True)
     arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--parts", default="embed,growth")
+    arguments.add_argument("--parts", default="image,text,growth")
     a = arguments.parse_args()
+    parts = a.parts.split(",")
     result: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     machine = f"{platform.machine()}, {os.cpu_count()} cores, python {platform.python_version()}"
     result |= {"date": datetime.now(UTC).date().isoformat(), "machine": machine}
     with tempfile.TemporaryDirectory() as folder, cluster(ClusterConfig(num_cpus=os.cpu_count() or 1)):
-        if "embed" in a.parts:
-            result |= embedding(a.data, a.vit, a.rounds, Path(folder) / "embed")
-        if "growth" in a.parts:
+        if {"image", "text"} & {*parts}:
+            result |= embedding(a.data, a.vit, a.rounds, parts, Path(folder) / "embed")
+        if "growth" in parts:
             result |= growth(a.data, Path(folder) / "growth")
     by = f"benchmarks/scale.py, {machine}, {result['date']}"
     result["throughputs"] = {

@@ -54,9 +54,8 @@ def demonstrate(out: Path, *, products: int, port: int, say: Say) -> dict[str, A
 
 # Minutes, not hours: few, small, drawn images, and the point is the path. Large patches make a small transformer see much for little.
 DEMO_SETS = (
-    # Four small trainings, and few products: more processes would take longer to start than they would save.
+    # Four small trainings: workers would take longer to start than to train them.
     "scaling.workers=0",
-    "embed.actors=1",
     "stage_one_pretraining=null",
     "stage_one.loop.epochs=10",
     "encoders.image.scratch.image={size: 64, patch: 16, layers: 4, width: 192, heads: 3}",

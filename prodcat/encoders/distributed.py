@@ -8,6 +8,7 @@ and an actor encodes what a task prepared, as it stood.
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -50,8 +51,8 @@ _PREPARED = pa.schema(
         pa.field("prepared", pa.large_binary()),
     ]
 )
-# Actors of few threads outdo one of many: a thread waits for its neighbours after every layer, and longest where another process has their CPU.
-_ACTORS_A_NODE = 4
+# Batches that an actor is given at once, for each that it encodes at once: its threads are to end together.
+_BATCHES_A_THREAD = 2
 _TOLD = pa.schema([pa.field("set", pa.string()), pa.field("written", pa.int64()), pa.field("unreadable", pa.int64())])
 
 
@@ -60,17 +61,17 @@ class EmbedConfig(Config):
 
     batch_size: int = Field(32, ge=1, le=4096, description="products encoded at once")
     rows_per_part: int = Field(1024, ge=1, description="vectors written at once, of all sets together; also how often progress is told")
-    actors: int | None = Field(
-        None,
-        ge=1,
-        description="encoding actors, each with the weights of all encoders in memory; null: as many as the GPUs of the cluster suffice for, and "
-        "without GPUs one for every CPU, up to four a node",
-    )
+    actors: int = Field(1, ge=1, description="encoding actors, each with the weights of all encoders in memory")
     actor_cpus: float = Field(0.5, gt=0, description="logical CPUs of an actor")
     actor_gpus: float = Field(0.0, ge=0, description="GPUs of an actor; with any, it encodes there")
     prepare_cpus: float = Field(0.4, gt=0, description="logical CPUs of a reading and preparing task")
     write_cpus: float = Field(0.1, gt=0, description="logical CPUs of a writing task")
-    threads: int | None = Field(None, ge=1, description="torch threads of an actor; null: the CPUs of its machine, shared among the actors")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="batches that an actor without a GPU encodes at once, each on one torch thread; null: one for every CPU of its machine, shared "
+        "among the actors",
+    )
 
     @model_validator(mode="after")
     def _stays_apart(self) -> Self:
@@ -208,17 +209,16 @@ def _run(
     # By default one task piles up 128 MB before anything is encoded.
     data.context.target_max_block_size = _BLOCK_BYTES
     data.context.print_on_execution_start = False
-    actors, beside = pool(config)
     prepare = functools.partial(_prepare, jobs=jobs, limits=limits, size=config.batch_size)
     data = data.map_batches(prepare, batch_size=at_once, batch_format="pyarrow", num_cpus=config.prepare_cpus)
     data = data.map_batches(
         _Encode,
-        batch_size=1,
+        batch_size=1 if config.actor_gpus else _BATCHES_A_THREAD * _threads(config),
         batch_format="pyarrow",
         num_cpus=config.actor_cpus,
         num_gpus=config.actor_gpus,
-        compute=ray.data.ActorPoolStrategy(size=actors),
-        fn_constructor_args=({job.id: (str(job.encoder), job.tower.reads) for job in jobs}, config, beside),
+        compute=ray.data.ActorPoolStrategy(size=config.actors),
+        fn_constructor_args=({job.id: (str(job.encoder), job.tower.reads) for job in jobs}, config),
     )
     write = functools.partial(_write, folders={job.id: str(job.folder) for job in jobs})
     data = data.map_batches(write, batch_size=config.rows_per_part, batch_format="pyarrow", num_cpus=config.write_cpus)
@@ -235,17 +235,6 @@ def _run(
         # Products without the input leave no trace on the way.
         on_progress(name, totals[name], totals[name])
     return counts
-
-
-def pool(config: EmbedConfig) -> tuple[int, int]:
-    """Encoding actors, and how many of them share a machine if they are spread evenly."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if config.actor_gpus:
-        held = [int(node.get("GPU", 0) / config.actor_gpus) for node in nodes]
-    else:
-        held = [min(_ACTORS_A_NODE, int(node.get("CPU", 0))) for node in nodes]
-    actors = config.actors or max(1, sum(held))
-    return actors, -(-actors // max(1, sum(map(bool, held))))
 
 
 def _silent(name: str, done: int, total: int) -> None:
@@ -332,37 +321,45 @@ def _pixels(data: pa.Buffer, image: ImageInput, limits: ImageLimits) -> np.ndarr
         return None
 
 
-class _Encode:
-    """An actor with the weights of all towers that have something to do.
+def _threads(config: EmbedConfig) -> int:
+    return config.threads or max(1, (os.cpu_count() or 1) // config.actors)
 
-    Args:
-        towers: set name -> encoder folder, what it reads.
-        beside: actors of its machine.
+
+class _Encode:
+    """An actor with the weights of all towers that have something to do. `towers`: set name -> encoder folder, what it reads.
+
+    On CPUs, batches side by side, a thread each: threads that share a batch wait for one another after every layer, and longest where another process
+    has their CPU.
     """
 
-    def __init__(self, towers: Mapping[str, tuple[str, str]], config: EmbedConfig, beside: int) -> None:
+    def __init__(self, towers: Mapping[str, tuple[str, str]], config: EmbedConfig) -> None:
         # Here and not above: the tasks that prepare share this module and go without torch's 0.75 GB.
         import torch
 
-        torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // beside))
         # A logical GPU may stand for none: torch knows what is there.
         device = "cuda" if config.actor_gpus > 0 and torch.cuda.is_available() else "cpu"
+        torch.set_num_threads(1)
+        self._pool = ThreadPoolExecutor(_threads(config) if device == "cpu" else 1)
         opened = {folder: load(folder, device) for folder, _ in towers.values()}
+        for encoder in opened.values():
+            encoder.module.eval()
         self._towers = {name: opened[folder].towers[reads] for name, (folder, reads) in towers.items()}
 
     def __call__(self, batches: pa.Table) -> Iterator[pa.Table]:
-        for row in range(batches.num_rows):
-            name = batches["set"][row].as_py()
-            tower = self._towers[name]
-            readable = np.array(batches["readable"][row].as_py(), dtype=bool)
-            kind = np.uint8 if tower.reads == "image" else np.int32
-            prepared = np.frombuffer(batches["prepared"][row].as_buffer(), dtype=kind).reshape(batches["shape"][row].as_py())
-            vectors = np.zeros((len(readable), tower.dim), dtype=np.float32)
-            vectors[readable] = tower.encode(prepared)
-            # Sets differ in size, so the lists are of no fixed size until they are written.
-            column = pa.ListArray.from_arrays(np.arange(len(readable) + 1, dtype=np.int32) * tower.dim, pa.array(vectors.reshape(-1)))
-            keys, digests = batches["keys"][row].values, batches["digests"][row].values
-            yield pa.table({"set": [name] * len(readable), "key": keys, "digest": digests, "vector": column, "readable": readable})
+        yield from self._pool.map(lambda row: self._encoded(batches, row), range(batches.num_rows))
+
+    def _encoded(self, batches: pa.Table, row: int) -> pa.Table:
+        name = batches["set"][row].as_py()
+        tower = self._towers[name]
+        readable = np.array(batches["readable"][row].as_py(), dtype=bool)
+        kind = np.uint8 if tower.reads == "image" else np.int32
+        prepared = np.frombuffer(batches["prepared"][row].as_buffer(), dtype=kind).reshape(batches["shape"][row].as_py())
+        vectors = np.zeros((len(readable), tower.dim), dtype=np.float32)
+        vectors[readable] = tower.encode(prepared)
+        # Sets differ in size, so the lists are of no fixed size until they are written.
+        column = pa.ListArray.from_arrays(np.arange(len(readable) + 1, dtype=np.int32) * tower.dim, pa.array(vectors.reshape(-1)))
+        keys, digests = batches["keys"][row].values, batches["digests"][row].values
+        return pa.table({"set": [name] * len(readable), "key": keys, "digest": digests, "vector": column, "readable": readable})
 
 
 def _write(rows: pa.Table, *, folders: Mapping[str, str]) -> pa.Table:

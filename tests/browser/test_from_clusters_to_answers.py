@@ -46,7 +46,6 @@ SETTINGS = (
     "stage_two.loop.batch_size=16",
     "stage_two.fusion.width=64",
     "scaling.workers=0",
-    "embed.actors=1",
     "masked_titles=false",
 )
 

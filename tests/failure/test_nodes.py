@@ -33,7 +33,7 @@ def vectors(out: Path) -> dict[str, dict[str, np.ndarray]]:
 def test_embed(nodes, job: Callable, many: Path, demo_run: Path, tmp_path: Path) -> None:
     from prodcat.commands.embed import run_embed
 
-    sets = ("embed.actors=1", "embed.rows_per_part=128", "embed.batch_size=16")
+    sets = ("embed.rows_per_part=128", "embed.batch_size=16")
     run_embed(many, [str(demo_run / "bundle")], tmp_path / "undisturbed", config=None, sets=sets, say=print)
     nodes.add(cpus=2)
     lost = nodes.add(cpus=1, gpus=1)

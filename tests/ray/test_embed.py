@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from prodcat import contracts
 from prodcat.encoders import features
-from prodcat.encoders.distributed import EmbedConfig, Source, embed, embed_sources, pool
+from prodcat.encoders.distributed import EmbedConfig, Source, embed, embed_sources
 from prodcat.encoders.encoder import EncoderConfig, ImageScratch, ScratchConfig, TextScratch, load, obtain
 from prodcat.encoders.inputs import product_text
 from prodcat.images import ImageLimits, decode
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.data.*
 TINY = ScratchConfig(
     text=TextScratch(layers=1, width=16, heads=2, vocabulary=320), image=ImageScratch(size=32, patch=16, layers=1, width=12, heads=3), embed_dim=8
 )
-CONFIG = EmbedConfig(batch_size=4, rows_per_part=8, actors=1, threads=1)
+CONFIG = EmbedConfig(batch_size=4, rows_per_part=8, threads=3)
 
 
 def _jpeg(seed: int) -> bytes:
@@ -155,13 +155,6 @@ def test_an_empty_catalog_gives_empty_sets(folders: dict[str, Path], tmp_path: P
         sets = embed(files, {"vit": folders["vit"]}, tmp_path / "features", CONFIG, limits=ImageLimits())
         assert (sets["vit"].rows, sets["vit"].new_rows, sets["vit"].dim) == (0, 0, 24)
         assert features.read(sets["vit"], ["a"])[1].tolist() == [False]
-
-
-def test_there_are_as_many_actors_as_the_cluster_has_room_for() -> None:
-    """Its one node has 4 CPUs and a GPU."""
-    assert pool(EmbedConfig()) == (4, 4)
-    assert pool(EmbedConfig(actor_gpus=0.5)) == (2, 2)
-    assert pool(EmbedConfig(actors=1)) == (1, 1)
 
 
 def test_stages_that_ray_would_fuse_are_refused() -> None:

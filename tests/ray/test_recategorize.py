@@ -31,7 +31,6 @@ QUICK = (
     "branch.selection.draws=2",
     "branch.selection.most=[4]",
     "branch.judged_seeds=[0]",
-    "embed.actors=1",
     "embed.actor_cpus=0.5",
     "task_cpus=0.5",
 )

@@ -126,7 +126,7 @@ def test_from_photos_to_an_encoder_that_embeds(alone: Alone, vit: Path, product_
     assert len(alone.lines) == 3
 
     together = trained(vit, product_files, tmp_path / "two", SMALL.model_copy(update={"workers": 2}))
-    sets = embed(product_files, {"one": alone.ready, "two": together}, tmp_path / "features", EmbedConfig(actors=1, threads=1), limits=ImageLimits())
+    sets = embed(product_files, {"one": alone.ready, "two": together}, tmp_path / "features", EmbedConfig(threads=1), limits=ImageLimits())
     for stored in sets.values():
         vectors, present = features.read(stored, [f"shop/{number}" for number in range(22)])
         assert present.sum() == 20
