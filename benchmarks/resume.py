@@ -1,8 +1,8 @@
 """Batch classification killed again and again: is the result that of a run which nobody disturbed, and how much was done in vain?
 
-    python benchmarks/resume.py RUN [--kills 10] [--seed 0]
+    python benchmarks/resume.py BUNDLE CATALOG [--kills 10] [--seed 0]
 
-RUN is the folder of a finished `prodcat fit`; its catalog is classified by `python -m ray_jobs.classify`, a process that is killed with SIGKILL at a
+CATALOG, the folder of an ingested one, is classified by `python -m ray_jobs.classify`, a process that is killed with SIGKILL at a
 random moment of its work, so often, and then left to finish. Compared is every row of the answers and rejections that lies in the folder, whatever
 its manifest says, with an undisturbed run's: same keys, each once, same paths, confidences to 1e-4 (batches fall otherwise, so a float may differ in
 its last digits).
@@ -35,8 +35,6 @@ from prodcat.ledger import Ledger, among, identities
 from prodcat.location import Location
 from prodcat.prediction.batch import FirstStage, SecondStage
 from prodcat.prediction.bundle import Bundle
-from prodcat.profile import FitConfig
-from prodcat.run_folder import open_run
 
 RESULTS = Path(__file__).parent / "results" / "resume.json"
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -103,26 +101,27 @@ def close(one: list[tuple[str, Any]], other: list[tuple[str, Any]]) -> int:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("run", type=Path)
+    arguments.add_argument("bundle", type=Path)
+    arguments.add_argument("catalog", type=Path)
     arguments.add_argument("--kills", type=int, default=10)
     arguments.add_argument("--seed", type=int, default=0)
     a = arguments.parse_args()
     draw = random.Random(a.seed)
-    catalog = Catalog.open(open_run(a.run, FitConfig)[0])
+    catalog = Catalog.open(a.catalog)
     index = [pq.read_table(file, columns=["key", "digest"]) for file in catalog.product_files()]
     order = np.concatenate([identities(part["key"].to_pylist(), part["digest"].to_pylist(), "predictions") for part in index])
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         some = list(products_of(catalog.products().slice(0, MEASURED)))
-        cost = costs(a.run / "bundle", some, order[: len(some)], Path(folder) / "costs")
+        cost = costs(a.bundle, some, order[: len(some)], Path(folder) / "costs")
         shard_s = SHARD * (cost["stage_one_s"] + cost["stage_two_share"] * cost["stage_two_s"])
         began = time.perf_counter()
-        assert start(catalog.path, a.run / "bundle", Path(folder) / "whole", log).wait() == 0, log.read_text()
+        assert start(catalog.path, a.bundle, Path(folder) / "whole", log).wait() == 0, log.read_text()
         whole_s = time.perf_counter() - began
         out = Path(folder) / "killed"
         kills = []
         while len(kills) < a.kills:
-            run = start(catalog.path, a.run / "bundle", out, log)
+            run = start(catalog.path, a.bundle, out, log)
             ledger = Ledger(Location(str(out / "answers")), ["predictions", "rejected/predictions"])
             commits = out / "answers" / "commits"
             before = len(list(commits.glob("part-*"))) if commits.is_dir() else 0
@@ -143,7 +142,7 @@ def main() -> None:
             work = (in_vain * cost["stage_one_s"] + BATCH * cost["stage_two_s"]) / shard_s
             kills.append({"done": len(done), "in_vain_rows": in_vain, "in_vain_shards_of_work": work})
             print(json.dumps(kills[-1]), file=sys.stderr, flush=True)
-        assert start(catalog.path, a.run / "bundle", out, log).wait() == 0, log.read_text()
+        assert start(catalog.path, a.bundle, out, log).wait() == 0, log.read_text()
         one, other = rows_in(Path(folder) / "whole"), rows_in(out)
     result = {
         "date": datetime.now(UTC).date().isoformat(),
