@@ -7,8 +7,8 @@ random moment of its work, so often, and then left to finish. Compared is every 
 its manifest says, with an undisturbed run's: same keys, each once, same paths, confidences to 1e-4 (batches fall otherwise, so a float may differ in
 its last digits).
 
-In vain is what must be done again: products that stage one had read and that had no result yet when the run was killed, and one batch of stage two,
-for it works on no more than one. In rows, and as work, by the seconds that each stage takes for a product, measured before: in average shards.
+In vain is what must be done again: products that stage one had read and that had no result yet when the run was killed, those that stage two was at
+work on among them; as parts of a shard of stage one.
 
 Prints and writes benchmarks/results/resume.json. Exits 1 if a row differs.
 """
@@ -30,17 +30,13 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from prodcat.catalog.store import Catalog
-from prodcat.contracts import Product, products_of
 from prodcat.ledger import Ledger, among, identities
 from prodcat.location import Location
-from prodcat.prediction.batch import FirstStage, SecondStage
-from prodcat.prediction.bundle import Bundle
 
 RESULTS = Path(__file__).parent / "results" / "resume.json"
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARD = 256
 BATCH = 64
-MEASURED = 1024
 
 
 def start(catalog: Path, bundle: Path, out: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -57,24 +53,6 @@ def start(catalog: Path, bundle: Path, out: Path, log: Path) -> subprocess.Popen
     command = [sys.executable, "-m", "ray_jobs.classify", str(catalog), *arguments]
     with log.open("ab") as stream:
         return subprocess.Popen(command, cwd=REPOSITORY, stdout=stream, stderr=stream, start_new_session=True)
-
-
-def costs(bundle: Path, products: list[Product], rows: np.ndarray, out: Path) -> dict[str, float]:
-    """Seconds of either stage a product that it reads, and the share of products that stage two reads."""
-    opened = Bundle.open(bundle)
-    ledger = Ledger(Location(str(out)), ["predictions", "rejected/predictions"])
-    ledger.begin({})
-    one = FirstStage(opened.text_cascade(threads=1), opened.preparation(), ledger, BATCH)
-    two = SecondStage(opened.multimodal_stage(device="cpu").infer, opened.finishing_cascade(), ledger)
-    started = time.perf_counter()
-    _, left = one("predictions", rows, products, [("", row) for row in range(len(products))])
-    first = time.perf_counter() - started
-    started = time.perf_counter()
-    for each in left:
-        two(each)
-    unsure = sum(len(each.rows) for each in left)
-    share = unsure / len(products)
-    return {"stage_one_s": first / len(products), "stage_two_s": (time.perf_counter() - started) / max(1, unsure), "stage_two_share": share}
 
 
 def rows_in(out: Path) -> list[tuple[str, Any]]:
@@ -112,9 +90,6 @@ def main() -> None:
     order = np.concatenate([identities(part["key"].to_pylist(), part["digest"].to_pylist(), "predictions") for part in index])
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        some = list(products_of(catalog.products().slice(0, MEASURED)))
-        cost = costs(a.bundle, some, order[: len(some)], Path(folder) / "costs")
-        shard_s = SHARD * (cost["stage_one_s"] + cost["stage_two_share"] * cost["stage_two_s"])
         began = time.perf_counter()
         assert start(catalog.path, a.bundle, Path(folder) / "whole", log).wait() == 0, log.read_text()
         whole_s = time.perf_counter() - began
@@ -139,8 +114,7 @@ def main() -> None:
             mask = among(order, done)
             last = int(np.flatnonzero(mask)[-1]) if mask.any() else 0
             in_vain = int((~mask[:last]).sum())
-            work = (in_vain * cost["stage_one_s"] + BATCH * cost["stage_two_s"]) / shard_s
-            kills.append({"done": len(done), "in_vain_rows": in_vain, "in_vain_shards_of_work": work})
+            kills.append({"done": len(done), "in_vain_rows": in_vain})
             print(json.dumps(kills[-1]), file=sys.stderr, flush=True)
         assert start(catalog.path, a.bundle, out, log).wait() == 0, log.read_text()
         one, other = rows_in(Path(folder) / "whole"), rows_in(out)
@@ -153,9 +127,8 @@ def main() -> None:
         "rows_twice": len(other) - len({key for key, _ in other}),
         "rows_that_differ": close(one, other),
         "shard_rows": SHARD,
-        "costs": cost,
         "most_in_vain_rows": max(kill["in_vain_rows"] for kill in kills),
-        "most_in_vain_shards_of_work": max(kill["in_vain_shards_of_work"] for kill in kills),
+        "most_in_vain_shards": max(kill["in_vain_rows"] for kill in kills) / SHARD,
     }
     print(json.dumps(result, indent=1))
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")

@@ -40,7 +40,7 @@ _COLUMNS = [*PRODUCT_COLUMNS, "key", "digest", "source", "row"]
 # run that is killed has done in vain.
 _BLOCK_BYTES = 2**20
 # What waits for stage two, beside what its actors have been given, which is two batches each.
-_AHEAD = 0.5
+_AHEAD = 0.0
 # A file a task would be too little for millions of products; more tasks than this gain nothing.
 _READ_TASKS = 1024
 
