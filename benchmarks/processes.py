@@ -14,7 +14,6 @@ class Watch(threading.Thread):
 
     Attributes:
         cpu_s: user and system seconds since the start, of processes that ended too (to within a sample).
-        cpu_by_kind: the same by kind of process (kind_of); those that ended before they were seen have none.
         series: seconds since the start and MB of all, a sample each.
         kinds: the same by kind of process (kind_of): MB and how many there were.
         peak_mb: most proportional memory of all at one moment, without shared memory (Ray's object store).
@@ -25,7 +24,6 @@ class Watch(threading.Thread):
         self._every, self._stop_asked = every, threading.Event()
         self._first: dict[int, float] = {}
         self._last: dict[int, float] = {}
-        self._named: dict[int, str] = {}
         self.peak_mb = 0.0
         self.series: list[tuple[float, float]] = []
         self.kinds: list[dict[str, tuple[float, int]]] = []
@@ -33,14 +31,6 @@ class Watch(threading.Thread):
     @property
     def cpu_s(self) -> float:
         return sum(seconds - self._first.get(pid, 0.0) for pid, seconds in self._last.items())
-
-    @property
-    def cpu_by_kind(self) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for pid, seconds in self._last.items():
-            kind = self._named.get(pid, "gone")
-            found[kind] = found.get(kind, 0.0) + seconds - self._first.get(pid, 0.0)
-        return found
 
     def __enter__(self) -> Self:
         self._first = {pid: cpu(pid) for pid in family()}
@@ -64,7 +54,7 @@ class Watch(threading.Thread):
             self._last[pid] = max(self._last.get(pid, 0.0), cpu(pid))
             mb = memory(pid)
             total += mb
-            kind = self._named[pid] = kind_of(pid)
+            kind = kind_of(pid)
             before, count = kinds.get(kind, (0.0, 0))
             kinds[kind] = before + mb, count + 1
         self.kinds.append(kinds)

@@ -54,7 +54,7 @@ def demonstrate(out: Path, *, products: int, port: int, say: Say) -> dict[str, A
 
 # Minutes, not hours: few, small, drawn images, and the point is the path. Large patches make a small transformer see much for little.
 DEMO_SETS = (
-    # Four small trainings: workers would take longer to start than to train them.
+    # Small trainings, which need no workers to be started for them.
     "scaling.workers=0",
     "stage_one_pretraining=null",
     "stage_one.loop.epochs=10",

@@ -15,10 +15,6 @@ from prodcat.errors import ProdcatError, TrainingError
 
 T = TypeVar("T")
 
-# Ray Data lets a stage run ahead of the next one until half of the object store is full. What waits there is lost with the driver and done again, so
-# queues are kept short from the first block on (downstream_capacity_backpressure_ratio). It reads this when it runs its first dataset.
-os.environ.setdefault("RAY_DATA_DOWNSTREAM_CAPACITY_OBJECT_STORE_BUDGET_UTIL_THRESHOLD", "0")
-
 
 class ClusterConfig(Config):
     """What a local Ray may take when there is no cluster to join. Ignored inside a job or with RAY_ADDRESS set."""

@@ -39,8 +39,6 @@ _COLUMNS = [*PRODUCT_COLUMNS, "key", "digest", "source", "row"]
 # Rows travel in blocks of this size. Larger ones make stage two wait until stage one is through with its block; and what is under way is what a
 # run that is killed has done in vain.
 _BLOCK_BYTES = 2**20
-# What waits for stage two, beside what its actors have been given, which is two batches each.
-_AHEAD = 0.0
 # A file a task would be too little for millions of products; more tasks than this gain nothing.
 _READ_TASKS = 1024
 
@@ -197,7 +195,6 @@ def _run(
     )
     data.context.target_max_block_size = _BLOCK_BYTES
     data.context.print_on_execution_start = False
-    data.context.downstream_capacity_backpressure_ratio = _AHEAD
     data = data.map_batches(partial(_read, rest=rest, rows=config.shard_rows), batch_size=None, batch_format="pyarrow", num_cpus=config.read_cpus)
     retried: Callable[[], dict[str, Any]] = partial(dict, max_task_retries=config.retries)
     one, two = config.stage_one, config.stage_two

@@ -28,7 +28,6 @@ def fit_here(
         datasets: Ray Data's.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(scaling.threads)
     checkpoint = out / CHECKPOINT
     written = time.monotonic()
 
@@ -47,6 +46,7 @@ def fit_here(
         data.context.execution_options.preserve_order = True
     train_data = Shard(datasets["train"], loop.batch_size, scaling.cache_gb, loop.seed, shuffle=True)
     validation_data = Shard(datasets.get("validation"), loop.batch_size, scaling.cache_gb, loop.seed, shuffle=False)
+    torch.set_num_threads(scaling.threads)
     try:
         best = train(
             task,
